@@ -1,0 +1,23 @@
+"""Errors of an export, beside the runtime's."""
+
+from edgedl.runtime.errors import EdgedlError
+
+
+class SourceError(EdgedlError):
+    """A source that can't be read, or that isn't what its name says."""
+
+
+class SamplesError(EdgedlError, ValueError):
+    """Samples that don't fit the source, or are too few."""
+
+
+class ConversionError(EdgedlError):
+    """A conversion path that failed; another may do."""
+
+
+class RecipeError(EdgedlError):
+    """A recipe that can't be made from this model."""
+
+
+class WriteError(EdgedlError, OSError):
+    """A bundle that can't be written; an existing one is untouched."""

@@ -1,0 +1,163 @@
+"""The ONNX model as a whole: its interface, validity, operators and least runtime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
+
+from edgedl.export.errors import ConversionError
+from edgedl.export.interface import Interface
+from edgedl.runtime.bundle import TensorSpec
+
+# The first onnxruntime release that reads an opset, and one that reads an IR version.
+# Source: onnxruntime's docs/Versioning.md, table "Compatibility".
+LEAST_ORT_FOR_OPSET = {
+    12: "1.3", 13: "1.6", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14",
+    19: "1.15", 20: "1.17", 21: "1.18", 22: "1.20", 23: "1.23",
+}  # fmt: skip
+LEAST_ORT_FOR_IR = {7: "1.3", 8: "1.8", 9: "1.15", 10: "1.18", 11: "1.21", 12: "1.23"}
+LEAST_IR_FOR_OPSET = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+OLDEST_IR = 8
+
+
+def set_interface(model: ModelProto, interface: Interface) -> ModelProto:
+    """A copy of the model with the interface's names, dtypes and shapes.
+
+    Inputs and outputs are matched by position. Shapes recorded inside the graph are
+    dropped: converters leave names such as `unk__36` there, and sizes of the example.
+
+    Raises:
+        ConversionError: The model has another number of inputs or outputs.
+    """
+    renamed = ModelProto()
+    renamed.CopyFrom(model)
+    graph = renamed.graph
+    inputs = [v.name for v in graph.input if v.name not in {i.name for i in graph.initializer}]
+    outputs = [v.name for v in graph.output]
+    for kind, found, wanted in (
+        ("inputs", inputs, interface.inputs),
+        ("outputs", outputs, interface.outputs),
+    ):
+        if len(found) != len(wanted):
+            raise ConversionError(f"the converted model has {len(found)} {kind}, not {len(wanted)}")
+    outputs = _own_outputs(graph, set(inputs), outputs)
+    specs = [*interface.inputs, *interface.outputs]
+    names = {old: spec.name for old, spec in zip([*inputs, *outputs], specs, strict=True)}
+    _rename_values(graph, names)
+    del graph.value_info[:]
+    del graph.input[:]
+    graph.input.extend(_value_info(spec) for spec in interface.inputs)
+    del graph.output[:]
+    graph.output.extend(_value_info(spec) for spec in interface.outputs)
+    return renamed
+
+
+def _own_outputs(graph: GraphProto, inputs: set[str], outputs: list[str]) -> list[str]:
+    """The outputs' values; one that is an input, or stands twice, gets an Identity."""
+    own: list[str] = []
+    for position, name in enumerate(outputs):
+        if name in inputs or name in own:
+            fresh = f"{name}__output_{position}"
+            graph.node.append(helper.make_node("Identity", [name], [fresh], name=fresh))
+            name = fresh
+        own.append(name)
+    return own
+
+
+def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(spec.name, element, list(spec.shape))
+
+
+def _rename_values(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Rename values everywhere; an inner value that has a new name's name steps aside."""
+    taken = set(names.values()) - set(names)
+    inner = {v for node in _nodes(graph) for v in (*node.input, *node.output)}
+    inner |= {i.name for i in graph.initializer}
+    mapping = {**{name: f"{name}__inner" for name in taken & inner}, **names}
+    for node in _nodes(graph):
+        node.input[:] = [mapping.get(v, v) for v in node.input]
+        node.output[:] = [mapping.get(v, v) for v in node.output]
+    for initializer in graph.initializer:
+        initializer.name = mapping.get(initializer.name, initializer.name)
+
+
+def _nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of subgraphs included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from _nodes(subgraph)
+
+
+def operators(model: ModelProto) -> dict[str, int]:
+    """How often each operator stands in the model, with its domain where not ONNX's own."""
+    counts = Counter(
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in _nodes(model.graph)
+    )
+    return dict(sorted(counts.items()))
+
+
+def opset(model: ModelProto) -> int:
+    """The version of ONNX's own operator set."""
+    return max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+def with_least_ir(model: ModelProto) -> ModelProto:
+    """A copy at the oldest IR version its opset allows, so that older runtimes load it."""
+    lowered = ModelProto()
+    lowered.CopyFrom(model)
+    lowered.ir_version = max(OLDEST_IR, LEAST_IR_FOR_OPSET.get(opset(model), OLDEST_IR))
+    return lowered
+
+
+def least_onnxruntime(model: ModelProto) -> str:
+    """The oldest onnxruntime release that reads this opset and IR version."""
+    by_opset = LEAST_ORT_FOR_OPSET.get(opset(model), LEAST_ORT_FOR_OPSET[max(LEAST_ORT_FOR_OPSET)])
+    by_ir = LEAST_ORT_FOR_IR.get(model.ir_version, LEAST_ORT_FOR_IR[max(LEAST_ORT_FOR_IR)])
+    return max(by_opset, by_ir, key=release)
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A release number as something to compare."""
+    return tuple(int(part) for part in version.split(".")[:3])
+
+
+def latest_opset(min_ort: str) -> int:
+    """The latest opset that an onnxruntime release reads."""
+    fitting = [o for o, ort in LEAST_ORT_FOR_OPSET.items() if release(ort) <= release(min_ort)]
+    if not fitting:
+        raise ConversionError(
+            f"onnxruntime {min_ort} is older than edgedl can export for",
+            f"the oldest is {min(LEAST_ORT_FOR_OPSET.values(), key=release)}",
+        )
+    return max(fitting)
+
+
+def check_model(model: ModelProto) -> None:
+    """onnx.checker, with full shape inference.
+
+    Raises:
+        ConversionError: The model is not valid.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"onnx.checker: {' '.join(str(error).split())[:300]}") from error
+
+
+def has_bad_weights(model: ModelProto) -> str:
+    """The first initialiser that holds NaN or infinity; empty where none does."""
+    for initializer in model.graph.initializer:
+        if initializer.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+            if not np.isfinite(onnx.numpy_helper.to_array(initializer)).all():
+                return initializer.name
+    return ""

@@ -1,0 +1,166 @@
+"""A model's outside: clean names, dtypes, dynamic axes and state pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edgedl.export.errors import SourceError
+from edgedl.runtime.bundle import StatePair, TensorSpec
+from edgedl.runtime.golden import Arrays
+from edgedl.runtime.quality import BATCH
+
+
+@dataclass(frozen=True)
+class DynamicAxis:
+    """`--dynamic INPUT:AXIS=NAME`: an axis of an input that may have any size."""
+
+    input: str
+    axis: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What goes in and out of the exported model.
+
+    `outputs` carry the clean, public names in the source's order; `state` pairs an
+    output with the input it is fed back to.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    state: tuple[StatePair, ...]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the dynamic axes, in order of appearance."""
+        names = [d for spec in self.inputs for d in spec.shape if isinstance(d, str)]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The outputs whose largest element may be an answer: float, more than one class."""
+        fed_back = {pair.output for pair in self.state}
+        return tuple(
+            spec.name
+            for spec in self.outputs
+            if spec.name not in fed_back
+            and spec.dtype.startswith("float")
+            and len(spec.shape) > 1
+            and spec.shape[-1] != 1
+        )
+
+
+def parse_dynamic(text: str) -> DynamicAxis:
+    """Read `INPUT:AXIS=NAME`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    match = re.fullmatch(r"(?P<input>[^:=]+):(?P<axis>\d+)=(?P<name>[A-Za-z_]\w*)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not INPUT:AXIS=NAME, such as tokens:1=time")
+    return DynamicAxis(match["input"], int(match["axis"]), match["name"])
+
+
+def parse_state(text: str) -> StatePair:
+    """Read `OUT=IN`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    match = re.fullmatch(r"(?P<output>[^=]+)=(?P<input>[^=]+)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not OUT=IN, such as h_out=h")
+    return StatePair(input=match["input"], output=match["output"])
+
+
+def with_dynamic(specs: Sequence[TensorSpec], dynamic: Sequence[DynamicAxis]) -> tuple[TensorSpec, ...]:
+    """The specs with the asked-for axes named.
+
+    Raises:
+        SourceError: There is no such input or axis.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    for axis in dynamic:
+        spec = by_name.get(axis.input)
+        if spec is None or axis.axis >= len(spec.shape):
+            raise SourceError(
+                f"--dynamic {axis.input}:{axis.axis}={axis.name}: there is no such "
+                f"{'axis' if spec else 'input'}",
+                "inputs: " + "; ".join(str(s) for s in specs),
+            )
+        shape = (*spec.shape[: axis.axis], axis.name, *spec.shape[axis.axis + 1 :])
+        by_name[axis.input] = TensorSpec(spec.name, spec.dtype, shape)
+    return tuple(by_name.values())
+
+
+def clean_name(name: str) -> str:
+    """A name without scopes, output numbers and characters that mean something elsewhere."""
+    last = name.split("/")[-1].split(":")[0]
+    return re.sub(r"\W+", "_", last).strip("_") or "tensor"
+
+
+def name_outputs(
+    raw: Sequence[str], inputs: Sequence[str], state: Sequence[StatePair]
+) -> tuple[tuple[str, ...], tuple[StatePair, ...]]:
+    """Public names for a source's outputs, and its state pairs.
+
+    An output that has an input's name is that input's next state: it becomes
+    `<name>_out` (in an ONNX graph the two can't share a name) and is paired with it.
+
+    Raises:
+        SourceError: A pair in `state` names a tensor that doesn't exist.
+    """
+    names, pairs = [], list(state)
+    for name in (clean_name(n) for n in raw):
+        public = f"{name}_out" if name in inputs else name
+        if public != name and all(pair.output != public for pair in pairs):
+            pairs.append(StatePair(input=name, output=public))
+        names.append(public)
+    for pair in pairs:
+        if pair.output not in names or pair.input not in inputs:
+            raise SourceError(
+                f"--state {pair.output}={pair.input}: there is no such tensor",
+                f"outputs: {', '.join(names)}; inputs: {', '.join(inputs)}",
+            )
+    if len(set(names)) < len(names):
+        raise SourceError(f"two outputs have one name: {', '.join(names)}", "name them apart")
+    return tuple(names), tuple(pairs)
+
+
+def infer_outputs(
+    names: Sequence[str], runs: Sequence[tuple[Mapping[str, int], Arrays]]
+) -> tuple[TensorSpec, ...]:
+    """Output specs from runs of the source at several sizes of every dynamic axis.
+
+    An output's axis is called after the dynamic axis whose size it equals in every run;
+    one that never changes is fixed; one that changes otherwise gets a name of its own.
+    """
+    return tuple(_infer_output(name, runs) for name in names)
+
+
+def _infer_output(name: str, runs: Sequence[tuple[Mapping[str, int], Arrays]]) -> TensorSpec:
+    first = runs[0][1][name]
+    dims: list[int | str] = []
+    for axis in range(first.ndim):
+        seen = [outputs[name].shape[axis] for _, outputs in runs]
+        equal = [
+            a for a in runs[0][0]
+            if all(sizes[a] == size for (sizes, _), size in zip(runs, seen, strict=True))
+        ]
+        if equal and (len(set(seen)) > 1 or (axis == 0 and equal == [BATCH])):
+            dims.append(equal[0])
+        else:
+            dims.append(seen[0] if len(set(seen)) == 1 else f"{name}_{axis}")
+    return TensorSpec(name, str(first.dtype), tuple(dims))
+
+
+def with_outputs(
+    interface: Interface, runs: Sequence[tuple[Mapping[str, int], Arrays]]
+) -> Interface:
+    """The interface with its outputs' dtypes and shapes as the source showed them."""
+    names = [spec.name for spec in interface.outputs]
+    return replace(interface, outputs=infer_outputs(names, runs))

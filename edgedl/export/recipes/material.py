@@ -1,0 +1,49 @@
+"""What a recipe works from and what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgedl.export.errors import RecipeError
+from edgedl.export.quiet import quiet
+from edgedl.export.samples import Samples
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Material:
+    """The verified float model, calibration samples and a directory for temporary files."""
+
+    model: onnx.ModelProto
+    calibration: Samples
+    scratch: Path
+
+    def count(self, *op_types: str) -> int:
+        """How many nodes of these types the model has."""
+        return sum(node.op_type in op_types for node in self.model.graph.node)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A variant's model and the settings it was made with."""
+
+    model: onnx.ModelProto
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def quantise(make: Callable[[], None], recipe: str) -> None:
+    """Call ONNX Runtime's quantiser, silenced; what it raises becomes one line."""
+    try:
+        with quiet():
+            make()
+    except (ValueError, RuntimeError, KeyError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RecipeError(
+            f"{recipe}: onnxruntime's quantiser failed: {reason}", "leave this recipe out"
+        ) from error

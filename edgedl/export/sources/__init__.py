@@ -1,0 +1,154 @@
+"""Sources: trained models and their frameworks. One file per framework, one line here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgedl.export.errors import SourceError
+from edgedl.export.interface import DynamicAxis, Interface
+from edgedl.runtime.bundle import TensorSpec
+from edgedl.runtime.golden import Array, Arrays
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One way from a framework to ONNX.
+
+    `convert` takes the interface, one example call's inputs and the opset, and returns
+    a model whose inputs and outputs are in the interface's order; it raises
+    ConversionError where this way can't go.
+    """
+
+    name: str
+    why: str
+    convert: Callable[[Interface, Arrays, int], onnx.ModelProto]
+
+
+class Source(Protocol):
+    """A trained model. What differs between frameworks, and nothing else."""
+
+    framework: str
+    distributions: tuple[str, ...]
+
+    def input_specs(
+        self, samples: Arrays | None, dynamic: Sequence[DynamicAxis]
+    ) -> tuple[TensorSpec, ...]:
+        """The inputs; a framework that doesn't know their shapes reads them off samples."""
+        ...
+
+    def run(self, feeds: Arrays) -> tuple[tuple[str, ...], tuple[Array, ...]]:
+        """The framework's own outputs: their names and values, in order."""
+        ...
+
+    def conversions(self) -> tuple[Conversion, ...]:
+        """Ways to ONNX, the most promising first."""
+        ...
+
+
+def open_source(source: str, weights: Path | None = None) -> Source:
+    """Load a trained model.
+
+    Args:
+        source: A `.keras` file, or `file.py:factory` or `package.module:factory`, a
+            callable that returns a Keras model or a torch module.
+        weights: For a factory: a file loaded with `weights_only=True`; see
+            `edgedl.export.sources.torch`.
+
+    Raises:
+        SourceError: It can't be read, or isn't what its name says.
+        MissingExtraError: The framework isn't installed.
+    """
+    path = Path(source)
+    if path.suffix == ".keras":
+        if weights is not None:
+            raise SourceError("--weights goes with a factory; a .keras file holds its own")
+        from edgedl.export.sources.keras import open_keras
+
+        return open_keras(path)
+    if ":" in source:
+        return _from_factory(source, weights)
+    kind = "no such file" if not path.exists() else "this is neither"
+    raise SourceError(
+        f"{source} is not a source: {kind}",
+        "give a .keras file, or file.py:factory or package.module:factory",
+    )
+
+
+def _from_factory(source: str, weights: Path | None) -> Source:
+    factory = load_factory(source)
+    if weights is not None or _framework_of(factory) == "torch":
+        from edgedl.export.sources.torch import build_torch
+
+        return build_torch(factory, source, weights)
+    model = call_factory(factory, source)
+    match type(model).__mro__:
+        case mro if any(c.__module__.startswith("keras.") for c in mro):
+            from edgedl.export.sources.keras import KerasSource
+
+            return KerasSource(model)
+        case mro if any(c.__module__.startswith("torch.nn") for c in mro):
+            from edgedl.export.sources.torch import TorchSource
+
+            return TorchSource(model)
+    raise SourceError(
+        f"{source} returned a {type(model).__name__}",
+        "a factory returns a Keras model or a torch nn.Module",
+    )
+
+
+def _framework_of(factory: Callable[..., Any]) -> str:
+    """`torch` for a class that is a module; its instances would say the same."""
+    mro = getattr(factory, "__mro__", ())
+    return "torch" if any(c.__module__.startswith("torch.nn") for c in mro) else ""
+
+
+def load_factory(source: str) -> Callable[..., Any]:
+    """Import `file.py:factory` or `package.module:factory`."""
+    where, _, name = source.rpartition(":")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise SourceError(f"{where} has no callable {name!r}", "give file.py:factory")
+    found: Callable[..., Any] = factory
+    return found
+
+
+def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any:
+    """Call a user's factory; whatever it raises becomes one line."""
+    try:
+        return factory(*args)
+    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+        raise SourceError(
+            f"{source} raised {type(error).__name__}: {error}", "call it in Python to see where"
+        ) from error
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise SourceError(f"{path} is missing", "give file.py:factory")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # A script imports its neighbours; so may a factory's file.
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        return call_factory(lambda: spec.loader.exec_module(module) or module, str(path))  # type: ignore[union-attr]
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+
+
+def _import_module(name: str) -> Any:
+    sys.path.insert(0, "")
+    try:
+        return call_factory(lambda: importlib.import_module(name), name)
+    finally:
+        sys.path.remove("")

@@ -1,0 +1,98 @@
+"""Every stage is checked against the source framework before the next one starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import onnx
+
+from edgedl.export.interface import Interface
+from edgedl.runtime.bundle import OutputParity, Tolerance
+from edgedl.runtime.errors import ParityError
+from edgedl.runtime.golden import Arrays, GoldenVectors
+from edgedl.runtime.host import usable_cpus
+from edgedl.runtime.parity import Runner, check_parity, failures
+from edgedl.runtime.session import ENGINE_ERRORS, open_session
+
+# A float model in ONNX Runtime adds up in another order than its framework: differences
+# are a few units in the last place, 1.2e-7 of the value, over sums of thousands of terms.
+FLOAT_TOLERANCE = Tolerance(atol=1e-5, rtol=1e-4)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """A stage that is done: how far its model is from the source, and what happened."""
+
+    stage: str
+    detail: str
+    seconds: float
+    outputs: tuple[OutputParity, ...] = ()
+
+
+Tell = Callable[[StageReport], None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What every stage is held to: the source's golden vectors and the interface."""
+
+    interface: Interface
+    golden: Sequence[GoldenVectors] = field(repr=False)
+
+    def compare(self, model: onnx.ModelProto, tolerance: Tolerance) -> tuple[OutputParity, ...]:
+        """The model's outputs beside the source's; see `check_parity`.
+
+        Raises:
+            EngineError: ONNX Runtime can't load or run it.
+        """
+        run = runner(model, self.interface)
+        state, classes = self.interface.state, self.interface.classes
+        return check_parity(run, self.golden, tolerance, state, classes)
+
+    def require(self, stage: str, model: onnx.ModelProto, tolerance: Tolerance) -> tuple[OutputParity, ...]:
+        """`compare`, and a failure is a failure.
+
+        Raises:
+            ParityError: With the stage and the numbers.
+        """
+        outputs = self.compare(model, tolerance)
+        failed = failures(outputs)
+        if failed:
+            raise ParityError(
+                f"parity failed after {stage}: {'; '.join(failed)}",
+                "nothing was written; the source and this model disagree",
+            )
+        return outputs
+
+
+def runner(model: onnx.ModelProto, interface: Interface) -> Runner:
+    """The model in ONNX Runtime on this machine's CPU, one step at a time."""
+    from edgedl.runtime.errors import EngineError
+
+    session = open_session(model.SerializeToString(), "cpu", usable_cpus(), "the exported model")
+    names = [spec.name for spec in interface.outputs]
+    wanted = [spec.name for spec in interface.inputs]
+
+    def run(feeds: Arrays) -> Arrays:
+        try:
+            values = session.run(names, {name: feeds[name] for name in wanted})
+        except ENGINE_ERRORS as error:
+            raise EngineError(" ".join(str(error).split())[:300]) from error
+        return dict(zip(names, values, strict=True))
+
+    return run
+
+
+class Stopwatch:
+    """Seconds since it was made, or since the last lap."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.monotonic()
+        elapsed, self._start = now - self._start, now
+        return elapsed

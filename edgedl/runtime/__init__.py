@@ -1,0 +1,73 @@
+"""The runtime an app embeds: NumPy, onnxruntime and msgspec, nothing else.
+
+    from edgedl import runtime
+
+    model = runtime.load("digits.bundle")
+    probabilities = model.run(image=image)["probabilities"]
+
+Names are imported when they are first used, so that reading a manifest, or an error
+class, doesn't need onnxruntime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgedl.runtime.bundle import Bundle, Manifest, TensorSpec, Variant, open_bundle
+    from edgedl.runtime.errors import (
+        BundleError,
+        BundleNotFoundError,
+        DeviceError,
+        EdgedlError,
+        EngineError,
+        InputError,
+        IntegrityError,
+        MissingExtraError,
+        ParityError,
+        SchemaError,
+        UnknownDeviceError,
+        WorkerError,
+    )
+    from edgedl.runtime.session import Model, load
+    from edgedl.runtime.stream import Stream
+    from edgedl.runtime.tasks import Classifier, Prediction, TextGenerator
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "BundleNotFoundError",
+    "Classifier",
+    "DeviceError",
+    "EdgedlError",
+    "EngineError",
+    "InputError",
+    "IntegrityError",
+    "Manifest",
+    "MissingExtraError",
+    "Model",
+    "ParityError",
+    "Prediction",
+    "SchemaError",
+    "Stream",
+    "TensorSpec",
+    "TextGenerator",
+    "UnknownDeviceError",
+    "Variant",
+    "WorkerError",
+    "load",
+    "open_bundle",
+]
+
+_HOME = {
+    **dict.fromkeys(("Bundle", "Manifest", "TensorSpec", "Variant", "open_bundle"), "bundle"),
+    **dict.fromkeys(("Model", "load"), "session"),
+    **dict.fromkeys(("Classifier", "Prediction", "TextGenerator"), "tasks"),
+    "Stream": "stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    return getattr(module, name)

@@ -1,0 +1,112 @@
+"""What machine is this: processor, cores this process may use, memory, versions."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from msgspec import Struct
+
+RUNTIME_DISTRIBUTIONS = ("edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "msgspec")
+
+
+class Host(Struct, frozen=True):
+    """A fingerprint of the machine a worker runs on. Memory is in bytes."""
+
+    system: str
+    machine: str
+    processor: str
+    cpus: int
+    memory: int
+    python: str
+    versions: dict[str, str]
+
+
+def describe_host() -> Host:
+    """The machine this process runs on."""
+    return Host(
+        system=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        processor=_processor(),
+        cpus=usable_cpus(),
+        memory=_memory(),
+        python=platform.python_version(),
+        versions=installed_versions(RUNTIME_DISTRIBUTIONS),
+    )
+
+
+def installed_versions(distributions: tuple[str, ...]) -> dict[str, str]:
+    """The version of each distribution that is installed."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """CPUs this process may use: its affinity, bounded by the cgroup's quota.
+
+    Args:
+        root: Where /proc and /sys are found; another tree in tests.
+
+    Source: cgroup v2 `cpu.max` and v1 `cpu.cfs_quota_us`, kernel documentation
+    admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _cgroup_quota(root)
+    return max(1, min(affinity or 1, math.ceil(quota)))
+
+
+def _cgroup_quota(root: Path) -> float:
+    """CPUs' worth of time the cgroup grants; infinite where it sets no limit."""
+    fs = root / "sys/fs/cgroup"
+    quota, _, period = _text(fs / "cpu.max").partition(" ")
+    if not quota:
+        quota = _text(fs / "cpu/cpu.cfs_quota_us")
+        period = _text(fs / "cpu/cpu.cfs_period_us")
+    if not (quota.isdigit() and period.isdigit() and int(period) > 0):
+        return math.inf
+    return int(quota) / int(period)
+
+
+def peak_resident_bytes() -> int | None:
+    """This process's own peak resident set; None where the system doesn't tell.
+
+    From VmHWM, not getrusage: ru_maxrss starts at the peak of the process that
+    spawned this one.
+    """
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _processor() -> str:
+    fields = {}
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    for key in ("model name", "Model", "Hardware"):
+        if fields.get(key):
+            return fields[key]
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

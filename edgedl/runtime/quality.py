@@ -1,0 +1,128 @@
+"""Quality on labelled samples: accuracy, or nats per character, beside the source's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedl.runtime.bundle import Manifest, Quality, TensorSpec, TextGeneration, Tolerance, Variant
+from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.parity import Runner, classes_of
+
+BATCH = "batch"
+EVALUATION_BATCH = 256
+
+
+def over_budget(quality: Quality | None, tolerance: Tolerance) -> str:
+    """Why the quality budget is exceeded; empty when it holds."""
+    if quality is None or tolerance.max_drop is None or quality.drop <= tolerance.max_drop:
+        return ""
+    unit = "points of accuracy" if quality.metric == "accuracy" else "% more nats per character"
+    return (
+        f"{quality.drop:.2f} {unit} lost on {quality.samples} labelled samples; "
+        f"at most {tolerance.max_drop:g} is allowed"
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered on labelled samples: its classes and their loss.
+
+    `top1` is int64 with the labels' shape; `nats` is the mean cross-entropy of the
+    labels, for outputs that are logits.
+    """
+
+    top1: Array
+    nats: float
+
+
+def answer(
+    run: Runner,
+    inputs: Sequence[TensorSpec],
+    samples: Mapping[str, Array],
+    labels: Array,
+    output: str,
+) -> Answers:
+    """Run labelled samples in batches; state that is not given starts at zero.
+
+    Args:
+        run: One step: named inputs to named outputs.
+        inputs: The model's inputs; the samples lie on their `batch` axes.
+        samples: Arrays named after inputs.
+        labels: int64, the shape of the output without its last axis.
+        output: The output that holds scores or logits.
+    """
+    top1, nats = [], 0.0
+    for part, start, stop in batches(samples, inputs, EVALUATION_BATCH):
+        logits = run({**zero_state(inputs, samples, stop - start), **part})[output]
+        expected = labels[start:stop]
+        top1.append(np.argmax(logits, -1))
+        nats += float(_cross_entropy(logits, expected).sum())
+    return Answers(np.concatenate(top1), nats / labels.size)
+
+
+def judge(answers: Answers, labels: Array, task: object, source_top1: Array, source: float) -> Quality:
+    """A variant's answers as a quality beside the source framework's."""
+    agreement = float(np.mean(answers.top1 == source_top1))
+    if isinstance(task, TextGeneration):
+        return Quality("nats", answers.nats, source, agreement, len(labels))
+    value = float(np.mean(answers.top1 == labels))
+    return Quality("accuracy", value, source, agreement, len(labels))
+
+
+def _cross_entropy(logits: Array, labels: Array) -> Array:
+    x = logits.astype(np.float64)
+    x = x - x.max(-1, keepdims=True)
+    log_sum: Array = np.log(np.exp(x).sum(-1))
+    picked = np.take_along_axis(x, labels[..., None].astype(np.int64), -1)[..., 0]
+    return np.asarray(log_sum - picked)
+
+
+def batches(
+    samples: Mapping[str, Array], inputs: Sequence[TensorSpec], size: int
+) -> Iterator[tuple[Arrays, int, int]]:
+    """Samples in slices of the batch axis, each with its first and last index."""
+    axes = {t.name: t.shape.index(BATCH) for t in inputs if BATCH in t.shape}
+    count = min(samples[name].shape[axes[name]] for name in samples if name in axes)
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        part = {
+            name: _slice(array, axes[name], start, stop) if name in axes else array
+            for name, array in samples.items()
+        }
+        yield part, start, stop
+
+
+def _slice(array: Array, axis: int, start: int, stop: int) -> Array:
+    index = [slice(None)] * array.ndim
+    index[axis] = slice(start, stop)
+    return np.ascontiguousarray(array[tuple(index)])
+
+
+def zero_state(
+    inputs: Sequence[TensorSpec], given: Mapping[str, Array], batch: int
+) -> Arrays:
+    """Zeros for the inputs that are not given; only their batch axis may be dynamic."""
+    return {
+        t.name: np.zeros([batch if d == BATCH else int(d) for d in t.shape], t.dtype)
+        for t in inputs
+        if t.name not in given
+    }
+
+
+def evaluate_variant(
+    run: Runner,
+    manifest: Manifest,
+    variant: Variant,
+    evaluation: tuple[Arrays, Array, Arrays],
+) -> Quality:
+    """A variant's quality on the samples that travel, beside the source's on the same."""
+    samples, labels, source = evaluation
+    output = classes_of(manifest)[0]
+    answers = answer(run, manifest.inputs, samples, labels, output)
+    expected = variant.eval_quality
+    value = expected.source if expected is not None else math.nan
+    return judge(answers, labels, manifest.task, source["source_top1"], value)

@@ -1,0 +1,310 @@
+"""A loaded variant: device and provider choice, named arrays in and out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from msgspec import Struct
+
+from edgedl.runtime.bundle import Bundle, Manifest, TensorSpec, Variant, open_bundle
+from edgedl.runtime.errors import (
+    DeviceError,
+    EngineError,
+    InputError,
+    MissingExtraError,
+    UnknownDeviceError,
+)
+from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.host import usable_cpus
+
+try:
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as engine
+except ImportError as error:
+    raise MissingExtraError(f"onnxruntime ({error})", "cpu") from error
+
+if TYPE_CHECKING:
+    from edgedl.runtime.stream import Stream
+    from edgedl.runtime.tasks import Classifier, TextGenerator
+
+# What ONNX Runtime raises; its classes share no base of their own but RuntimeError
+# and Exception.
+ENGINE_ERRORS: tuple[type[Exception], ...] = (
+    engine.Fail,
+    engine.InvalidArgument,
+    engine.InvalidGraph,
+    engine.InvalidProtobuf,
+    engine.NoModel,
+    engine.NoSuchFile,
+    engine.NotImplemented,
+    engine.RuntimeException,
+    engine.EPFail,
+    RuntimeError,
+)
+
+
+class Provider(Struct, frozen=True):
+    """An ONNX Runtime execution provider and how to come by it."""
+
+    name: str
+    install: str
+
+
+PROVIDERS = {
+    "cpu": Provider("CPUExecutionProvider", "pip install 'edgedl[cpu]'"),
+    "cuda": Provider(
+        "CUDAExecutionProvider",
+        "pip uninstall onnxruntime && pip install 'edgedl[gpu]', on a machine with an NVIDIA GPU",
+    ),
+}
+
+_DEVICE = re.compile(r"(cpu|cuda(?::(?P<index>\d+))?)")
+
+
+def load(
+    path: str | Path,
+    variant: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Model:
+    """Load a variant of a bundle, its hash verified, ready to run.
+
+    Args:
+        path: The bundle's directory.
+        variant: A variant's name; the bundle's default for None.
+        device: `cpu` or `cuda[:N]`.
+        threads: Threads within an operator; all CPUs this process may use for None.
+
+    Raises:
+        BundleError: The bundle is missing, damaged or of a newer schema.
+        DeviceError: The device, or its provider, can't be had; never a silent fallback.
+        EngineError: ONNX Runtime refuses the variant.
+
+    >>> model = load("digits.bundle")                               # doctest: +SKIP
+    >>> model.run(image=image)["probabilities"]                     # doctest: +SKIP
+    """
+    bundle = open_bundle(path)
+    return Model(bundle, bundle.manifest.variant(variant), device, threads)
+
+
+class Model:
+    """A loaded variant. `run` may be called from several threads; see `load`."""
+
+    def __init__(
+        self, bundle: Bundle, variant: Variant, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        self.bundle = bundle
+        self.variant = variant
+        self.device = device
+        self.threads = threads or usable_cpus()
+        content = bundle.read(variant)
+        self.session = open_session(content, device, self.threads, str(bundle.locate(variant.file)))
+        self._output_names = [t.name for t in self.manifest.outputs]
+        self._state_inputs = frozenset(pair.input for pair in self.manifest.state)
+        self._check_signature()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.bundle.manifest
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs' names, dtypes and shapes."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs' names, dtypes and shapes."""
+        return self.manifest.outputs
+
+    def run(self, **inputs: Array) -> Arrays:
+        """Run the model once.
+
+        Args:
+            inputs: One array per input, by name, of the dtype and shape in `inputs`.
+                State inputs may be left out: they start at zero.
+
+        Returns:
+            One new array per output, by name.
+
+        Raises:
+            InputError: A name, dtype or shape that doesn't fit, with what was expected.
+            EngineError: ONNX Runtime failed.
+        """
+        return self.run_feeds(inputs)
+
+    def run_feeds(self, feeds: Arrays) -> Arrays:
+        """`run`, with the inputs in one dict."""
+        sizes = check_inputs(self.inputs, feeds, optional=self._state_inputs)
+        if len(feeds) < len(self.inputs):
+            feeds = {**self.zero_state(sizes), **feeds}
+        try:
+            values = self.session.run(self._output_names, feeds)
+        except ENGINE_ERRORS as error:
+            raise EngineError(f"{self.variant.file} failed to run: {_first_line(error)}") from error
+        return dict(zip(self._output_names, values, strict=True))
+
+    def zero_state(self, sizes: dict[str, int]) -> Arrays:
+        """Zeros for every state input, dynamic axes taken from `sizes`."""
+        state = [t for t in self.inputs if t.name in self._state_inputs]
+        return {t.name: np.zeros(concrete_shape(t, sizes), t.dtype) for t in state}
+
+    def stream(self, **sizes: int) -> Stream:
+        """A stateful run, its state kept from step to step; sizes are 1 unless given."""
+        from edgedl.runtime.stream import Stream
+
+        return Stream(self, sizes)
+
+    def classifier(self) -> Classifier:
+        """This model as an image classifier, if that is its task."""
+        from edgedl.runtime.tasks import Classifier
+
+        return Classifier(self)
+
+    def generator(self) -> TextGenerator:
+        """This model as a text generator, if that is its task."""
+        from edgedl.runtime.tasks import TextGenerator
+
+        return TextGenerator(self)
+
+    def close(self) -> None:
+        """Release the session; the model can't be run afterwards."""
+        self.session = _Closed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_signature(self) -> None:
+        """The file and the manifest must speak of the same tensors."""
+        for kind, specs, found in (
+            ("input", self.inputs, [i.name for i in self.session.get_inputs()]),
+            ("output", self.outputs, [o.name for o in self.session.get_outputs()]),
+        ):
+            if [s.name for s in specs] != found:
+                raise EngineError(
+                    f"{self.variant.file} has the {kind}s {', '.join(found)}; "
+                    f"the manifest says {', '.join(s.name for s in specs)}",
+                    "export the bundle again",
+                )
+
+
+class _Closed:
+    """What a closed model holds in its session's place."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise EngineError("the model is closed", "load it again")
+
+
+def open_session(content: bytes, device: str, threads: int, where: str) -> Any:
+    """An InferenceSession on exactly the provider asked for.
+
+    Args:
+        content: The .onnx file's bytes.
+        device: `cpu` or `cuda[:N]`.
+        threads: Threads within an operator.
+        where: The file to name in errors.
+    """
+    provider, settings = resolve_provider(device)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(
+            content, options, providers=[(provider.name, settings)], enable_fallback=False
+        )
+    except ENGINE_ERRORS as error:
+        raise EngineError(
+            f"onnxruntime {ort.__version__} can't load {where}: {_first_line(error)}",
+            "a newer onnxruntime may be needed: `edgedl inspect` names the least version",
+        ) from error
+    if provider.name not in session.get_providers():
+        raise DeviceError(
+            f"{provider.name} was asked for, but onnxruntime fell back to "
+            f"{', '.join(session.get_providers())}",
+            f"check the driver; {provider.install}",
+        )
+    return session
+
+
+def resolve_provider(device: str) -> tuple[Provider, dict[str, str]]:
+    """The provider for a device name and its settings.
+
+    Raises:
+        UnknownDeviceError: The name means nothing here.
+        DeviceError: This onnxruntime has no such provider.
+    """
+    match = _DEVICE.fullmatch(device)
+    if match is None:
+        raise UnknownDeviceError(f"unknown device {device!r}", "known devices: cpu, cuda[:N]")
+    provider = PROVIDERS[device.partition(":")[0]]
+    available = ort.get_available_providers()
+    if provider.name not in available:
+        raise DeviceError(
+            f"device {device}: onnxruntime {ort.__version__} here has no {provider.name} "
+            f"(it has {', '.join(available)})",
+            provider.install,
+        )
+    index = match["index"]
+    return provider, {} if index is None else {"device_id": index}
+
+
+def check_inputs(
+    specs: Sequence[TensorSpec], feeds: Arrays, optional: frozenset[str] = frozenset()
+) -> dict[str, int]:
+    """Check names, dtypes and shapes; one named axis has one size everywhere.
+
+    Returns:
+        The size of every named axis that the feeds fix.
+    """
+    sizes: dict[str, int] = {}
+    given = 0
+    for spec in specs:
+        array = feeds.get(spec.name)
+        if array is None:
+            if spec.name not in optional:
+                _refuse(specs, f"input {spec.name!r} is missing")
+            continue
+        given += 1
+        if not isinstance(array, np.ndarray):
+            _refuse(specs, f"input {spec.name!r} is a {type(array).__name__}, not a NumPy array")
+        if array.dtype != spec.dtype:
+            _refuse(specs, f"input {spec.name!r} has dtype {array.dtype}, not {spec.dtype}")
+        if len(array.shape) != len(spec.shape):
+            _refuse(specs, f"input {spec.name!r} has shape {list(array.shape)}")
+        for size, dim in zip(array.shape, spec.shape, strict=True):
+            wanted = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
+            if size != wanted:
+                _refuse(specs, f"input {spec.name!r} has shape {list(array.shape)}", sizes)
+    if given < len(feeds):
+        unknown = sorted(feeds.keys() - {spec.name for spec in specs})
+        _refuse(specs, f"there is no input {unknown[0]!r}")
+    return sizes
+
+
+def _refuse(specs: Sequence[TensorSpec], problem: str, sizes: dict[str, int] | None = None) -> None:
+    fixed = "".join(f", {axis} = {size}" for axis, size in (sizes or {}).items())
+    expected = "; ".join(str(spec) for spec in specs)
+    raise InputError(problem, f"expected {expected}{fixed}")
+
+
+def concrete_shape(spec: TensorSpec, sizes: dict[str, int]) -> list[int]:
+    """A tensor's shape with its dynamic axes at the given sizes; 1 where not given."""
+    return [dim if isinstance(dim, int) else sizes.get(dim, 1) for dim in spec.shape]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:500] if str(error).strip() else repr(error)

@@ -1,0 +1,282 @@
+"""The worker: the only code that measures. Requests on stdin, one JSON line each.
+
+    python -m edgedl.runtime.worker < requests.jsonl > answers.jsonl
+
+A request is a `Case` (measure one variant) or a `ParityRequest` (verify a bundle's
+hashes and compare its variants with the golden vectors). Every answer is a
+`Measurement`, a `ParityAnswer` or a `Failure`. A worker process measures one launch:
+whoever wants repetition starts several.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from edgedl.runtime.bundle import Bundle, OutputParity, Quality, Tolerance, open_bundle
+from edgedl.runtime.errors import EdgedlError, InputError, UnknownDeviceError
+from edgedl.runtime.golden import Arrays, GoldenVectors, read_evaluation, read_golden
+from edgedl.runtime.host import Host, describe_host, peak_resident_bytes
+
+
+class Case(Struct, frozen=True, tag="measure", tag_field="request"):
+    """One planned launch.
+
+    `sizes` are the dynamic axes' sizes, 1 where not given. `subject` is
+    `file.py:factory`, something else to measure on the same inputs (a framework, say):
+    `factory(inputs, threads, *subject_args)` returns a callable without arguments
+    whose result is a dict of arrays or None. `tolerance` is what its answer is held to,
+    the variant's own for None. Durations are in seconds.
+    """
+
+    bundle: str
+    variant: str
+    device: str = "cpu"
+    threads: int | None = None
+    sizes: dict[str, int] = {}
+    subject: str = ""
+    subject_args: tuple[str, ...] = ()
+    label: str = ""
+    tolerance: Tolerance | None = None
+    warmup_s: float = 0.1
+    least_s: float = 0.5
+    least_count: int = 20
+    most_s: float = 20.0
+
+    @property
+    def name(self) -> str:
+        """What is measured, as a row of a table calls it."""
+        return self.label or self.variant
+
+
+class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
+    """One launch of a case. Times are in nanoseconds, memory in bytes.
+
+    `load_ns` is opening and verifying the bundle and creating the session (or the
+    subject's factory), `first_run_ns` the first inference, `samples_ns` each inference
+    after warm-up, raw.
+    """
+
+    case: Case
+    host: Host
+    load_ns: int
+    first_run_ns: int
+    samples_ns: tuple[int, ...]
+    peak_resident: int | None
+    parity: tuple[OutputParity, ...] = ()
+
+
+class ParityRequest(Struct, frozen=True, tag="parity", tag_field="request"):
+    """Verify a bundle's files and compare variants with the golden vectors."""
+
+    bundle: str
+    variants: tuple[str, ...] = ()
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class VariantParity(Struct, frozen=True):
+    """One variant's verdict on this device."""
+
+    variant: str
+    passed: bool
+    outputs: tuple[OutputParity, ...]
+    quality: Quality | None
+    reasons: tuple[str, ...]
+
+
+class ParityAnswer(Struct, frozen=True, tag="parity", tag_field="answer"):
+    """Every requested variant's verdict."""
+
+    bundle: str
+    device: str
+    host: Host
+    variants: tuple[VariantParity, ...]
+
+
+class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
+    """An error the person can act on."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
+Request = Case | ParityRequest
+Answer = Measurement | ParityAnswer | Failure
+
+
+def answer(request: Request) -> Answer:
+    """Carry out one request."""
+    try:
+        if isinstance(request, Case):
+            return measure(request)
+        return compare(request)
+    except EdgedlError as error:
+        return Failure(error.message, error.hint, error.exit_code)
+
+
+def compare(request: ParityRequest) -> ParityAnswer:
+    """Verify every file of a bundle, then each variant against the golden vectors."""
+    bundle = open_bundle(request.bundle)
+    bundle.verify()
+    manifest = bundle.manifest
+    names = request.variants or tuple(v.name for v in manifest.variants)
+    golden = read_golden(bundle)
+    evaluation = read_evaluation(bundle)
+    rows = tuple(_compare_variant(bundle, name, request, golden, evaluation) for name in names)
+    return ParityAnswer(request.bundle, request.device, describe_host(), rows)
+
+
+def _compare_variant(
+    bundle: Bundle,
+    name: str,
+    request: ParityRequest,
+    golden: list[GoldenVectors],
+    evaluation: Any,
+) -> VariantParity:
+    from edgedl.runtime.parity import check_parity, classes_of, failures
+    from edgedl.runtime.quality import evaluate_variant, over_budget
+    from edgedl.runtime.session import Model
+
+    manifest = bundle.manifest
+    variant = manifest.variant(name)
+    with Model(bundle, variant, request.device, request.threads) as model:
+        outputs = check_parity(
+            model.run_feeds, golden, variant.tolerance, manifest.state, classes_of(manifest)
+        )
+        quality = (
+            evaluate_variant(model.run_feeds, manifest, variant, evaluation)
+            if evaluation is not None
+            else None
+        )
+    reasons = [*failures(outputs), over_budget(quality, variant.tolerance)]
+    found = tuple(reason for reason in reasons if reason)
+    return VariantParity(name, not found, outputs, quality, found)
+
+
+def measure(case: Case) -> Measurement:
+    """Load, run once, warm up, then time single runs until both leasts are reached."""
+    bundle = open_bundle(case.bundle)
+    inputs, expected = _case_inputs(bundle, case)
+    begin = time.perf_counter_ns()
+    run = _subject(case, inputs) if case.subject else _variant_runner(case, inputs)
+    loaded = time.perf_counter_ns()
+    outputs = run()
+    first = time.perf_counter_ns()
+    samples = _time_runs(run, case)
+    return Measurement(
+        case=case,
+        host=describe_host(),
+        load_ns=loaded - begin,
+        first_run_ns=first - loaded,
+        samples_ns=samples,
+        peak_resident=peak_resident_bytes(),
+        parity=_check_answer(bundle, case, outputs, expected),
+    )
+
+
+def _time_runs(run: Callable[[], object], case: Case) -> tuple[int, ...]:
+    clock = time.perf_counter_ns
+    stop = clock() + int(case.warmup_s * 1e9)
+    while clock() < stop:
+        run()
+    samples: list[int] = []
+    gc.collect()
+    gc.disable()
+    try:
+        start = clock()
+        enough, limit = start + int(case.least_s * 1e9), start + int(case.most_s * 1e9)
+        now = start
+        while (now < enough or len(samples) < case.least_count) and now < limit:
+            before = clock()
+            run()
+            now = clock()
+            samples.append(now - before)
+    finally:
+        gc.enable()
+    return tuple(samples)
+
+
+def _variant_runner(case: Case, inputs: Arrays) -> Callable[[], Arrays]:
+    from edgedl.runtime.session import load
+
+    model = load(case.bundle, case.variant, case.device, case.threads)
+    return lambda: model.run_feeds(inputs)
+
+
+def _subject(case: Case, inputs: Arrays) -> Callable[[], Arrays | None]:
+    """Load `file.py:factory` and build what it measures."""
+    file, _, factory = case.subject.rpartition(":")
+    if not Path(file).is_file() or not factory:
+        raise InputError(f"there is no {case.subject!r} to measure", "give file.py:factory")
+    if case.device != "cpu":
+        raise UnknownDeviceError(f"{case.subject} is measured on cpu only, not {case.device}")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    run: Callable[[], Arrays | None] = getattr(module, factory)(
+        inputs, case.threads, *case.subject_args
+    )
+    return run
+
+
+def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | None]:
+    """Inputs of the wanted sizes, real ones from the golden vectors.
+
+    Returns:
+        The inputs, and the golden case they are if their sizes are exactly one's.
+    """
+    from edgedl.runtime.resize import resize_axes
+
+    axes = {d for t in bundle.manifest.inputs for d in t.shape if isinstance(d, str)}
+    unknown = sorted(case.sizes.keys() - axes)
+    if unknown:
+        raise InputError(
+            f"bundle {bundle.manifest.name!r} has no dynamic axis {unknown[0]!r}",
+            f"it has: {', '.join(sorted(axes)) or 'none'}",
+        )
+    sizes = {axis: case.sizes.get(axis, 1) for axis in axes}
+    single = [v for v in read_golden(bundle) if v.case.steps == 1]
+    for vectors in single:
+        if vectors.case.sizes == sizes:
+            return vectors.inputs, vectors
+    largest = max(single, key=lambda v: sum(a.size for a in v.inputs.values()))
+    return resize_axes(largest.inputs, bundle.manifest.inputs, sizes), None
+
+
+def _check_answer(
+    bundle: Bundle, case: Case, outputs: Arrays | None, expected: GoldenVectors | None
+) -> tuple[OutputParity, ...]:
+    """The first run's outputs beside the golden ones, where the inputs are golden."""
+    from edgedl.runtime.parity import check_parity, classes_of
+
+    if expected is None or outputs is None:
+        return ()
+    tolerance = case.tolerance or bundle.manifest.variant(case.variant).tolerance
+    return check_parity(
+        lambda _: outputs, [expected], tolerance, bundle.manifest.state, classes_of(bundle.manifest)
+    )
+
+
+def main() -> None:
+    """Answer every request on stdin until it ends."""
+    encoder = msgspec.json.Encoder()
+    decoder = msgspec.json.Decoder(Request)
+    for line in sys.stdin.buffer:
+        if line.strip():
+            sys.stdout.buffer.write(encoder.encode(answer(decoder.decode(line))) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
