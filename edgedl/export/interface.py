@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edgedl.export.errors import SourceError
 from edgedl.runtime.bundle import StatePair, TensorSpec
@@ -77,7 +77,9 @@ def parse_state(text: str) -> StatePair:
     return StatePair(input=match["input"], output=match["output"])
 
 
-def with_dynamic(specs: Sequence[TensorSpec], dynamic: Sequence[DynamicAxis]) -> tuple[TensorSpec, ...]:
+def with_dynamic(
+    specs: Sequence[TensorSpec], dynamic: Sequence[DynamicAxis]
+) -> tuple[TensorSpec, ...]:
     """The specs with the asked-for axes named.
 
     Raises:
@@ -148,7 +150,8 @@ def _infer_output(name: str, runs: Sequence[tuple[Mapping[str, int], Arrays]]) -
     for axis in range(first.ndim):
         seen = [outputs[name].shape[axis] for _, outputs in runs]
         equal = [
-            a for a in runs[0][0]
+            a
+            for a in runs[0][0]
             if all(sizes[a] == size for (sizes, _), size in zip(runs, seen, strict=True))
         ]
         if equal and (len(set(seen)) > 1 or (axis == 0 and equal == [BATCH])):
@@ -156,11 +159,3 @@ def _infer_output(name: str, runs: Sequence[tuple[Mapping[str, int], Arrays]]) -
         else:
             dims.append(seen[0] if len(set(seen)) == 1 else f"{name}_{axis}")
     return TensorSpec(name, str(first.dtype), tuple(dims))
-
-
-def with_outputs(
-    interface: Interface, runs: Sequence[tuple[Mapping[str, int], Arrays]]
-) -> Interface:
-    """The interface with its outputs' dtypes and shapes as the source showed them."""
-    names = [spec.name for spec in interface.outputs]
-    return replace(interface, outputs=infer_outputs(names, runs))

@@ -29,6 +29,7 @@ OTHER_SIZES = (1, 7)
 MOST_PRODUCT_CASES = 12
 ROLLOUT_STEPS = 256
 ROLLOUT_BATCH = 2
+GENERATED = "generated"
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,7 @@ def split(samples: Samples, evaluation: Evaluation | None) -> tuple[Samples, Sam
     if evaluation is not None:
         seen |= _evaluation_digests(samples, evaluation)
     rest = np.arange(len(golden), count)
-    fresh = [
-        int(i) for i, d in zip(rest, _digests(samples, rest), strict=True) if d not in seen
-    ]
+    fresh = [int(i) for i, d in zip(rest, _digests(samples, rest), strict=True) if d not in seen]
     return _only(samples, golden), _only(samples, np.array(fresh, np.int64))
 
 
@@ -219,7 +218,9 @@ def _rollout(interface: Interface, samples: Samples) -> tuple[GoldenCase, Arrays
     for spec in interface.inputs:
         array = samples.arrays[spec.name]
         if spec.name in state:
-            inputs[spec.name] = np.zeros_like(resize_axes({spec.name: array}, [spec], sizes)[spec.name])
+            inputs[spec.name] = np.zeros_like(
+                resize_axes({spec.name: array}, [spec], sizes)[spec.name]
+            )
         else:
             inputs[spec.name] = _steps(array, spec, sizes)
     return GoldenCase(f"steps{ROLLOUT_STEPS}", sizes, ROLLOUT_STEPS), inputs

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgedl.export.interface import Interface
-from edgedl.runtime.bundle import OutputParity, Tolerance
-from edgedl.runtime.errors import ParityError
+from edgedl.runtime.bundle import OutputParity, Quality, Tolerance
+from edgedl.runtime.errors import EngineError, ParityError
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.host import usable_cpus
-from edgedl.runtime.parity import Runner, check_parity, failures
+from edgedl.runtime.parity import Runner, check_parity, failures, run_case
 from edgedl.runtime.session import ENGINE_ERRORS, open_session
 
 # A float model in ONNX Runtime adds up in another order than its framework: differences
@@ -29,6 +29,7 @@ class StageReport:
     detail: str
     seconds: float
     outputs: tuple[OutputParity, ...] = ()
+    quality: Quality | None = None
 
 
 Tell = Callable[[StageReport], None]
@@ -51,7 +52,20 @@ class Reference:
         state, classes = self.interface.state, self.interface.classes
         return check_parity(run, self.golden, tolerance, state, classes)
 
-    def require(self, stage: str, model: onnx.ModelProto, tolerance: Tolerance) -> tuple[OutputParity, ...]:
+    def answered_by(self, model: onnx.ModelProto) -> Reference:
+        """The same inputs with this model's answers instead of the source's."""
+        run = runner(model, self.interface)
+        return Reference(
+            self.interface,
+            [
+                GoldenVectors(v.case, v.inputs, run_case(run, v, self.interface.state))
+                for v in self.golden
+            ],
+        )
+
+    def require(
+        self, stage: str, model: onnx.ModelProto, tolerance: Tolerance
+    ) -> tuple[OutputParity, ...]:
         """`compare`, and a failure is a failure.
 
         Raises:
@@ -69,8 +83,6 @@ class Reference:
 
 def runner(model: onnx.ModelProto, interface: Interface) -> Runner:
     """The model in ONNX Runtime on this machine's CPU, one step at a time."""
-    from edgedl.runtime.errors import EngineError
-
     session = open_session(model.SerializeToString(), "cpu", usable_cpus(), "the exported model")
     names = [spec.name for spec in interface.outputs]
     wanted = [spec.name for spec in interface.inputs]

@@ -102,13 +102,14 @@ class OutputParity(Struct, frozen=True):
 class Quality(Struct, frozen=True):
     """A variant's quality on labelled samples, beside the source framework's.
 
-    `metric` is `accuracy` (a share, more is better) or `nats` (cross-entropy in nats
-    per character, less is better). `drop` is the loss in percentage points of accuracy,
+    `metric` is `accuracy` (a share, more is better), `nats` (cross-entropy in nats per
+    character, less is better) or, where there are no labels, `agreement` (the share of
+    samples on which the source's class is chosen). `drop` is the loss in percentage points of accuracy,
     or in percent of the source's nats; negative is a gain. `top1` is the share of
     positions where variant and source choose the same class.
     """
 
-    metric: Literal["accuracy", "nats"]
+    metric: Literal["accuracy", "nats", "agreement"]
     value: float
     source: float
     top1: float
@@ -117,9 +118,9 @@ class Quality(Struct, frozen=True):
     @property
     def drop(self) -> float:
         """Loss of quality: points of accuracy, or percent of the source's nats."""
-        if self.metric == "accuracy":
-            return 100.0 * (self.source - self.value)
-        return 100.0 * (self.value - self.source) / self.source
+        if self.metric == "nats":
+            return 100.0 * (self.value - self.source) / self.source
+        return 100.0 * (self.source - self.value)
 
 
 class Variant(Struct, frozen=True):
@@ -299,7 +300,9 @@ def parse_manifest(content: bytes, where: str = MANIFEST_FILE) -> Manifest:
     try:
         version = msgspec.json.decode(content, type=_Schema).schema_version
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SchemaError(f"{where} is not a manifest: {error}", "export the bundle again") from None
+        raise SchemaError(
+            f"{where} is not a manifest: {error}", "export the bundle again"
+        ) from None
     if version < 1:
         raise SchemaError(f"{where} has schema {version}, which never existed")
     if version > SCHEMA_VERSION:
@@ -333,8 +336,10 @@ def _last_seal(content: bytes) -> re.Match[bytes] | None:
 
 def _check_seal(content: bytes, where: str) -> None:
     match = _last_seal(content)
-    unsealed = b"" if match is None else (
-        content[: match.start(1)] + _UNSEALED.encode() + content[match.end(1) :]
+    unsealed = (
+        b""
+        if match is None
+        else (content[: match.start(1)] + _UNSEALED.encode() + content[match.end(1) :])
     )
     if match is None or hashlib.sha256(unsealed).hexdigest().encode() != match.group(1):
         raise IntegrityError(

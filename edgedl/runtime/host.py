@@ -60,7 +60,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _cgroup_quota(root)
-    return max(1, min(affinity or 1, math.ceil(quota)))
+    return max(1, math.ceil(min(affinity or 1, quota)))
 
 
 def _cgroup_quota(root: Path) -> float:

@@ -144,10 +144,9 @@ class _Tally:
                 f"{limit.atol:g} + {limit.rtol or 0.0:g}*|b|"
             )
         # State is no answer: what its noise does is seen in the outputs of later steps.
-        if limit.min_sqnr_db is not None and sqnr is not None and not is_state:
-            if sqnr < limit.min_sqnr_db:
-                return f"SQNR {sqnr:.1f} dB is under {limit.min_sqnr_db:g} dB"
-        return ""
+        if limit.min_sqnr_db is None or sqnr is None or is_state or sqnr >= limit.min_sqnr_db:
+            return ""
+        return f"SQNR {sqnr:.1f} dB is under {limit.min_sqnr_db:g} dB"
 
 
 def _structural_problem(actual: Array | None, expected: Array) -> str:

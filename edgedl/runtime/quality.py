@@ -20,11 +20,12 @@ def over_budget(quality: Quality | None, tolerance: Tolerance) -> str:
     """Why the quality budget is exceeded; empty when it holds."""
     if quality is None or tolerance.max_drop is None or quality.drop <= tolerance.max_drop:
         return ""
-    unit = "points of accuracy" if quality.metric == "accuracy" else "% more nats per character"
-    return (
-        f"{quality.drop:.2f} {unit} lost on {quality.samples} labelled samples; "
-        f"at most {tolerance.max_drop:g} is allowed"
-    )
+    lost = {
+        "accuracy": f"{quality.drop:.2f} points of accuracy lost",
+        "nats": f"{quality.drop:.2f} % more nats per character",
+        "agreement": f"{quality.drop:.2f} % of the top-1 classes differ",
+    }[quality.metric]
+    return f"{lost} on {quality.samples} samples; at most {tolerance.max_drop:g} is allowed"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def answer(
     return Answers(np.concatenate(top1), nats / labels.size)
 
 
-def judge(answers: Answers, labels: Array, task: object, source_top1: Array, source: float) -> Quality:
+def judge(
+    answers: Answers, labels: Array, task: object, source_top1: Array, source: float
+) -> Quality:
     """A variant's answers as a quality beside the source framework's."""
     agreement = float(np.mean(answers.top1 == source_top1))
     if isinstance(task, TextGeneration):
@@ -102,9 +105,7 @@ def _slice(array: Array, axis: int, start: int, stop: int) -> Array:
     return np.ascontiguousarray(array[tuple(index)])
 
 
-def zero_state(
-    inputs: Sequence[TensorSpec], given: Mapping[str, Array], batch: int
-) -> Arrays:
+def zero_state(inputs: Sequence[TensorSpec], given: Mapping[str, Array], batch: int) -> Arrays:
     """Zeros for the inputs that are not given; only their batch axis may be dynamic."""
     return {
         t.name: np.zeros([batch if d == BATCH else int(d) for d in t.shape], t.dtype)

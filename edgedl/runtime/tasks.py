@@ -80,7 +80,9 @@ class TextGenerator:
     def __init__(self, model: Model) -> None:
         task = model.manifest.task
         if not isinstance(task, TextGeneration):
-            raise InputError(f"{model.manifest.name!r} generates no text", "call run() on the model")
+            raise InputError(
+                f"{model.manifest.name!r} generates no text", "call run() on the model"
+            )
         self.model = model
         self.task = task
         self._numbers = {text: number for number, text in enumerate(task.vocabulary.tokens)}

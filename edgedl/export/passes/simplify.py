@@ -1,6 +1,6 @@
 """onnxsim, in a child process with a time limit: it is native code that may crash or spin.
 
-    python -m edgedl.export.passes.simplify IN.onnx OUT.onnx
+python -m edgedl.export.passes.simplify IN.onnx OUT.onnx
 """
 
 from __future__ import annotations

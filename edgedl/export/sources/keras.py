@@ -94,8 +94,9 @@ class KerasSource:
 
     def run(self, feeds: Arrays) -> tuple[tuple[str, ...], tuple[Array, ...]]:
         """Keras' own outputs, in inference mode."""
-        values = self._flat(self._call([feeds[name] for name in self._input_names()]))
-        return self._outputs, tuple(np.asarray(value) for value in values)
+        outputs = self._call([feeds[name] for name in self._input_names()])
+        names = tuple(outputs) if isinstance(outputs, dict) else self._outputs
+        return names, tuple(np.asarray(value) for value in self._flat(outputs))
 
     def conversions(self) -> tuple[Conversion, ...]:
         """tf2onnx over a tf.function; its from_keras can't read Keras 3."""
@@ -131,7 +132,7 @@ class KerasSource:
 
     def _flat(self, outputs: Any) -> list[Any]:
         if isinstance(outputs, dict):
-            return [outputs[name] for name in self.model.output]
+            return list(outputs.values())
         return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
     def _input_names(self) -> list[str]:
@@ -146,13 +147,14 @@ def _dims(name: str, shape: Sequence[int | None]) -> tuple[int | str, ...]:
 
 
 def _output_names(model: Any) -> tuple[str, ...]:
-    """Names a person gave: dict keys, else the layers that make the outputs."""
-    if isinstance(model.output, dict):
-        return tuple(model.output)
+    """The names of the layers that make the outputs, as a person gave them."""
     names = getattr(model, "output_names", None)
     if names:
         return tuple(names)
-    return tuple(t._keras_history.operation.name for t in model.outputs)  # noqa: SLF001
+    layers = getattr(model, "layers", [])
+    if len(model.outputs) == 1 and layers:
+        return (layers[-1].name,)
+    return tuple("output" if i == 0 else f"output_{i}" for i in range(len(model.outputs)))
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -1,0 +1,173 @@
+"""The manifest: what is known of a bundle, put together and written with its files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from edgedl.export import evidence, graph
+from edgedl.export.errors import ConversionError
+from edgedl.export.request import ExportRequest
+from edgedl.export.samples import GENERATED
+from edgedl.export.study import Study
+from edgedl.export.write import write_bundle
+from edgedl.runtime.bundle import (
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    Bundle,
+    Evaluation,
+    Golden,
+    Manifest,
+    OutputParity,
+    Quality,
+    Tolerance,
+    Variant,
+    encode_manifest,
+    open_bundle,
+)
+from edgedl.runtime.golden import pack_golden, write_npz
+from edgedl.runtime.host import describe_host, installed_versions
+
+GOLDEN_FILE = "golden.npz"
+EVALUATION_FILE = "eval.npz"
+TOOLS = ("edgedl", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy", "msgspec")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A variant's row in the manifest and its file's content."""
+
+    variant: Variant
+    content: bytes
+
+
+def describe_variant(
+    recipe: str,
+    model: onnx.ModelProto,
+    settings: Mapping[str, Any],
+    tolerance: Tolerance,
+    parity: tuple[OutputParity, ...],
+    quality: Quality | None,
+    eval_quality: Quality | None,
+) -> Made:
+    """A variant as the manifest lists it."""
+    content = model.SerializeToString(deterministic=True)
+    variant = Variant(
+        name=recipe,
+        file=f"{recipe}.onnx",
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        recipe=recipe,
+        tolerance=tolerance,
+        opset=graph.opset(model),
+        ir_version=model.ir_version,
+        min_onnxruntime=graph.least_onnxruntime(model),
+        operators=graph.operators(model),
+        parity=parity,
+        quality=quality,
+        eval_quality=eval_quality,
+        settings=dict(settings),
+    )
+    return Made(variant, content)
+
+
+def write(
+    request: ExportRequest, study: Study, made: Sequence[Made], history: Mapping[str, Any]
+) -> Bundle:
+    """Write the bundle and open it again as a user would.
+
+    Raises:
+        WriteError: It can't be written.
+        ConversionError: A variant needs a newer onnxruntime than was allowed.
+    """
+    _check_least_onnxruntime(made, request.min_ort)
+    files = {m.variant.file: m.content for m in made}
+    files[GOLDEN_FILE] = write_npz(pack_golden(study.reference.golden))
+    travelling = study.judge.travelling
+    if travelling is not None:
+        files[EVALUATION_FILE] = write_npz(evidence.pack(travelling))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=request.output.name.removesuffix(".bundle") or "model",
+        task=request.task,
+        inputs=study.interface.inputs,
+        outputs=study.interface.outputs,
+        state=study.interface.state,
+        default_variant=made[0].variant.name,
+        variants=tuple(m.variant for m in made),
+        golden=Golden(
+            GOLDEN_FILE,
+            *_sealed(files[GOLDEN_FILE]),
+            tuple(v.case for v in study.reference.golden),
+        ),
+        evaluation=None
+        if travelling is None
+        else Evaluation(EVALUATION_FILE, *_sealed(files[EVALUATION_FILE]), len(travelling.labels)),
+        provenance=_provenance(request, study, history),
+    )
+    files[MANIFEST_FILE] = encode_manifest(manifest)
+    write_bundle(request.output, files, request.force)
+    bundle = open_bundle(request.output)
+    bundle.verify()
+    return bundle
+
+
+def _sealed(content: bytes) -> tuple[str, int]:
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _check_least_onnxruntime(made: Sequence[Made], min_ort: str | None) -> None:
+    for m in made:
+        needs = m.variant.min_onnxruntime
+        if min_ort is not None and graph.release(needs) > graph.release(min_ort):
+            raise ConversionError(
+                f"{m.variant.name} needs onnxruntime {needs} (opset {m.variant.opset}, IR "
+                f"{m.variant.ir_version}); --min-ort is {min_ort}",
+                "leave the recipe out, or raise --min-ort",
+            )
+
+
+def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]) -> dict[str, Any]:
+    """Where everything came from: source, samples, tools and machine."""
+    given = study.given
+    evaluation = study.judge.everything
+    host = describe_host()
+    return {
+        "source": {
+            "given": request.source,
+            "framework": study.source.framework,
+            **{f"{k}_sha256": v for k, v in _file_hashes(request).items()},
+        },
+        **history,
+        "samples": {
+            "origin": given.origin,
+            "real": given.origin != GENERATED,
+            "sha256": given.sha256,
+            "count": given.count,
+            "calibration": study.calibration.count,
+        },
+        "evaluation": None
+        if evaluation is None
+        else {"origin": str(request.evaluation), "samples": len(evaluation.labels)},
+        "tools": installed_versions((*TOOLS, *study.source.distributions)),
+        "machine": {"system": host.system, "processor": host.processor, "python": host.python},
+    }
+
+
+def _file_hashes(request: ExportRequest) -> dict[str, str]:
+    from pathlib import Path
+
+    files = {"file": Path(request.source.rpartition(":")[0] or request.source)}
+    if request.weights is not None:
+        files["weights"] = request.weights
+    if request.evaluation is not None:
+        files["evaluation"] = request.evaluation
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in files.items()
+        if path.is_file()
+    }

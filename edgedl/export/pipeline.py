@@ -1,0 +1,195 @@
+"""export(): a trained model in, a verified bundle out. Nothing unverified is written."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgedl.export import graph
+from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.manifest import Made, describe_variant, write
+from edgedl.export.passes.simplify import simplify
+from edgedl.export.recipes import RECIPES, Material, Recipe
+from edgedl.export.request import ExportRequest
+from edgedl.export.sources import Conversion, open_source
+from edgedl.export.stages import FLOAT_TOLERANCE, StageReport, Stopwatch, Tell, runner
+from edgedl.export.study import Study, study_source
+from edgedl.export.write import check_target
+from edgedl.runtime.bundle import Bundle, OutputParity, Tolerance
+from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.parity import failures
+from edgedl.runtime.quality import over_budget
+
+# A quantised output whose noise is above a thirtieth of its signal's power is broken,
+# not rounded: 8 bits over a well-set range leave 30 to 45 dB.
+LEAST_SQNR_DB = 15.0
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """The verified float model, and how it came to be."""
+
+    model: onnx.ModelProto
+    conversion: dict[str, Any]
+    simplified: str
+    outputs: tuple[OutputParity, ...] = field(default=())
+
+
+def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
+    """Convert, simplify, quantise and prove; then write the bundle.
+
+    Args:
+        request: What to export and how.
+        tell: Called after every stage.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        EdgedlError: Something the person can act on; ParityError where a stage's outputs
+            left their tolerance or a recipe its budget. Nothing is written then.
+    """
+    watch = Stopwatch()
+    check_target(request.output, request.force)
+    source = open_source(request.source, request.weights)
+    study = study_source(source, request)
+    cases = f"{len(study.reference.golden)} golden cases, {study.given.count} samples"
+    tell(StageReport(source.framework, f"{cases} ({study.given.origin})", watch.lap()))
+    with tempfile.TemporaryDirectory(prefix="edgedl-") as scratch:
+        model = convert(study, request, tell)
+        if request.simplify:
+            model = simplify_checked(model, study, Path(scratch), tell)
+        material = Material(model.model, study.calibration, Path(scratch))
+        made = [
+            make_variant(recipe, material, study, request, tell)
+            for recipe in choose_recipes(request.recipes, material, tell)
+        ]
+    history = {"conversion": model.conversion, "simplified": model.simplified}
+    return write(request, study, made, history)
+
+
+def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
+    """The first conversion whose result agrees with the source at every size.
+
+    Raises:
+        ParityError: Some conversion runs, but none agrees.
+        ConversionError: None runs.
+    """
+    opset = min(request.opset, graph.latest_opset(request.min_ort or "99"))
+    rejected: list[dict[str, str]] = []
+    wrong = False
+    for way in study.source.conversions():
+        watch = Stopwatch()
+        try:
+            model, outputs = _try_conversion(way, study, opset)
+        except (ConversionError, EngineError, ParityError) as error:
+            wrong |= isinstance(error, ParityError)
+            rejected.append({"path": way.name, "reason": error.message})
+            tell(StageReport("convert", f"{way.name} rejected: {error.message}", watch.lap()))
+            continue
+        tell(StageReport("convert", way.name, watch.lap(), outputs))
+        history = {"path": way.name, "why": way.why, "rejected": rejected}
+        return FloatModel(model, history, "no", outputs)
+    reasons = "; ".join(f"{r['path']}: {r['reason']}" for r in rejected)
+    kind = ParityError if wrong else ConversionError
+    raise kind(f"conversion failed: {reasons}", "nothing was written")
+
+
+def _try_conversion(
+    way: Conversion, study: Study, opset: int
+) -> tuple[onnx.ModelProto, tuple[OutputParity, ...]]:
+    model = way.convert(study.interface, study.example, opset)
+    model = graph.with_least_ir(graph.set_interface(model, study.interface))
+    bad = graph.has_bad_weights(model)
+    if bad:
+        raise ConversionError(f"weight {bad!r} holds NaN or infinite values")
+    graph.check_model(model)
+    return model, study.reference.require("convert", model, FLOAT_TOLERANCE)
+
+
+def simplify_checked(model: FloatModel, study: Study, scratch: Path, tell: Tell) -> FloatModel:
+    """The simplified model where it answers what the model before it answered."""
+    watch = Stopwatch()
+    result = simplify(model.model, scratch)
+    reason = result.reason
+    if result.model is not None:
+        try:
+            simpler = graph.with_least_ir(graph.set_interface(result.model, study.interface))
+            graph.check_model(simpler)
+            outputs = _compare_simplified(simpler, model.model, study)
+        except (ConversionError, EngineError, ParityError) as error:
+            reason = error.message
+        else:
+            before, after = len(model.model.graph.node), len(simpler.graph.node)
+            tell(StageReport("simplify", f"{before} -> {after} nodes", watch.lap(), outputs))
+            return FloatModel(simpler, model.conversion, "onnxsim", outputs)
+    tell(StageReport("simplify", f"not used: {reason}", watch.lap()))
+    return FloatModel(model.model, model.conversion, f"not used: {reason}", model.outputs)
+
+
+def _compare_simplified(
+    simpler: onnx.ModelProto, before: onnx.ModelProto, study: Study
+) -> tuple[OutputParity, ...]:
+    """Parity with the model before it, then with the source."""
+    failed = failures(study.reference.answered_by(before).compare(simpler, FLOAT_TOLERANCE))
+    if failed:
+        raise ParityError(f"differs from the model before it: {'; '.join(failed)}")
+    return study.reference.require("simplify", simpler, FLOAT_TOLERANCE)
+
+
+def choose_recipes(names: tuple[str, ...], material: Material, tell: Tell) -> list[Recipe]:
+    """The named recipes, or every one that fits.
+
+    Raises:
+        RecipeError: A named recipe is unknown or doesn't fit the model.
+    """
+    for name in names:
+        if name not in RECIPES:
+            raise RecipeError(f"unknown recipe {name!r}", f"recipes: {', '.join(RECIPES)}")
+        obstacle = RECIPES[name].obstacle(material)
+        if obstacle:
+            raise RecipeError(f"{name} can't be made: {obstacle}", "leave this recipe out")
+    if names:
+        return [RECIPES[name] for name in dict.fromkeys(names)]
+    fitting = []
+    for recipe in RECIPES.values():
+        obstacle = recipe.obstacle(material)
+        if obstacle:
+            tell(StageReport(recipe.name, f"left out: {obstacle}", 0.0))
+        else:
+            fitting.append(recipe)
+    return fitting
+
+
+def make_variant(
+    recipe: Recipe, material: Material, study: Study, request: ExportRequest, tell: Tell
+) -> Made:
+    """Make a variant and hold it to its tolerance and budget.
+
+    Raises:
+        ParityError: It left its tolerance or exceeded the budget.
+    """
+    watch = Stopwatch()
+    product = recipe.make(material)
+    model = graph.with_least_ir(graph.set_interface(product.model, study.interface))
+    tolerance = (
+        Tolerance(min_sqnr_db=LEAST_SQNR_DB, max_drop=request.max_drop)
+        if recipe.quantised
+        else FLOAT_TOLERANCE
+    )
+    outputs = study.reference.require(recipe.name, model, tolerance)
+    quality, travelling = study.judge.quality(runner(model, study.interface), study.interface)
+    exceeded = over_budget(quality, tolerance) or over_budget(travelling, tolerance)
+    if exceeded:
+        raise ParityError(
+            f"{recipe.name} is over its budget: {exceeded}",
+            "allow more with --max-drop, or leave this recipe out; nothing was written",
+        )
+    tell(StageReport(recipe.name, "made", watch.lap(), outputs, quality))
+    return describe_variant(
+        recipe.name, model, product.settings, tolerance, outputs, quality, travelling
+    )

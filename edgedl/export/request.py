@@ -1,0 +1,57 @@
+"""What an export is told, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgedl.export.errors import SourceError
+from edgedl.export.interface import DynamicAxis
+from edgedl.runtime.bundle import StatePair, Task
+
+DEFAULT_OPSET = 17
+DEFAULT_MAX_DROP = 1.0
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Everything an export is told; `edgedl export --help` explains each.
+
+    `recipes` empty means every recipe that fits. `max_drop` is in points of accuracy, or
+    in percent of nats per character or of top-1 agreement.
+    """
+
+    source: str
+    output: Path
+    recipes: tuple[str, ...] = ()
+    samples: Path | None = None
+    evaluation: Path | None = None
+    task: Task | None = None
+    weights: Path | None = None
+    dynamic: tuple[DynamicAxis, ...] = ()
+    state: tuple[StatePair, ...] = ()
+    max_drop: float = DEFAULT_MAX_DROP
+    opset: int = DEFAULT_OPSET
+    min_ort: str | None = None
+    simplify: bool = True
+    force: bool = False
+
+
+def read_task(path: Path) -> Task:
+    """A task description: JSON with `kind`, `input`, `output` and labels or vocabulary.
+
+    Raises:
+        SourceError: It isn't one.
+    """
+    try:
+        task: Task = msgspec.json.decode(path.read_bytes(), type=Task)
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"{path} is not a task: {error}",
+            "kinds: image-classification (labels), text-generation (vocabulary)",
+        ) from None
+    return task

@@ -1,0 +1,171 @@
+"""What the source framework says of the model: interface, golden vectors, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgedl.export import evidence, samples
+from edgedl.export.errors import SamplesError, SourceError
+from edgedl.export.interface import Interface, infer_outputs, name_outputs
+from edgedl.export.request import ExportRequest
+from edgedl.export.samples import Samples
+from edgedl.export.sources import Source
+from edgedl.export.stages import Reference
+from edgedl.runtime.bundle import ImageClassification, Quality, StatePair, Task, TensorSpec
+from edgedl.runtime.golden import Arrays, GoldenVectors
+from edgedl.runtime.parity import Runner, run_case
+from edgedl.runtime.resize import resize_axes
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Labelled samples, all and those that travel; or agreement where there are no labels."""
+
+    everything: evidence.Labelled | None = None
+    travelling: evidence.Labelled | None = None
+    agreement: Callable[[Runner], Quality] | None = None
+
+    def quality(self, run: Runner, interface: Interface) -> tuple[Quality | None, Quality | None]:
+        """A variant's quality on all samples, and on those that travel."""
+        if self.everything is None or self.travelling is None:
+            return (self.agreement(run) if self.agreement else None), None
+        return self.everything.quality(run, interface), self.travelling.quality(run, interface)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything later stages need of the source."""
+
+    source: Source
+    given: Samples
+    calibration: Samples
+    reference: Reference
+    judge: Judge
+
+    @property
+    def interface(self) -> Interface:
+        """The exported model's outside."""
+        return self.reference.interface
+
+    @property
+    def example(self) -> Arrays:
+        """One call's inputs with every dynamic axis at its largest golden size."""
+        single = [v for v in self.reference.golden if v.case.steps == 1]
+        return max(single, key=lambda v: sum(a.size for a in v.inputs.values())).inputs
+
+
+def study_source(source: Source, request: ExportRequest) -> Study:
+    """Run the source on the samples and write down its answers.
+
+    Raises:
+        SamplesError: Samples that don't fit.
+        SourceError: The source fails, or answers differently each time.
+    """
+    given = _gather_samples(source, request)
+    names, state, ask = _name_tensors(source, given, request.state)
+    blank = tuple(TensorSpec(name, "float32", ()) for name in names)
+    interface = Interface(given.specs, blank, state)
+    evaluation = (
+        evidence.read_evaluation(request.evaluation, interface) if request.evaluation else None
+    )
+    golden_samples, calibration = samples.split(given, evaluation)
+    golden = [
+        GoldenVectors(case, inputs, run_case(ask, GoldenVectors(case, inputs, {}), state))
+        for case, inputs in samples.golden_cases(interface, golden_samples)
+    ]
+    _check_repeatable(ask, golden[0])
+    single = [(v.case.sizes, v.outputs) for v in golden if v.case.steps == 1]
+    interface = replace(interface, outputs=infer_outputs(names, single))
+    _check_task(request.task, interface)
+    judge = _judge(evaluation, interface, request.task, ask, golden_samples)
+    return Study(source, given, calibration, Reference(interface, golden), judge)
+
+
+def _gather_samples(source: Source, request: ExportRequest) -> Samples:
+    """The user's samples, or some made up from the source's own specs."""
+    if request.samples is None:
+        specs = source.input_specs(None, request.dynamic)
+        return Samples(samples.generate(specs), specs, samples.GENERATED, "")
+    arrays, sha256 = samples.read_arrays(request.samples)
+    specs = source.input_specs(arrays, request.dynamic)
+    unknown = sorted(arrays.keys() - {s.name for s in specs} - {evidence.LABELS})
+    if unknown:
+        raise SamplesError(
+            f"{request.samples} has an array {unknown[0]!r} that is no input",
+            "inputs: " + "; ".join(str(s) for s in specs),
+        )
+    samples.check_samples(arrays, specs, str(request.samples))
+    kept = {s.name: arrays[s.name] for s in specs}
+    return Samples(kept, specs, str(request.samples), sha256)
+
+
+def _name_tensors(
+    source: Source, given: Samples, declared: Sequence[StatePair]
+) -> tuple[tuple[str, ...], tuple[StatePair, ...], Runner]:
+    """Public output names, state pairs, and the source as a runner under those names."""
+    one = resize_axes(given.arrays, given.specs, {d: 1 for d in _axes(given.specs)})
+    raw, values = source.run(one)
+    names, state = name_outputs(raw, [s.name for s in given.specs], declared)
+    for name, value in zip(names, values, strict=True):
+        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
+            raise SourceError(
+                f"the source's own output {name!r} holds NaN", "check its weights and the samples"
+            )
+
+    def ask(feeds: Arrays) -> Arrays:
+        return dict(zip(names, source.run(feeds)[1], strict=True))
+
+    return names, state, ask
+
+
+def _axes(specs: Sequence[TensorSpec]) -> set[str]:
+    return {d for spec in specs for d in spec.shape if isinstance(d, str)}
+
+
+def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:
+    again = ask(vectors.inputs)
+    for name, expected in vectors.outputs.items():
+        if not np.array_equal(again[name], expected, equal_nan=expected.dtype.kind == "f"):
+            raise SourceError(
+                f"the source's output {name!r} differs from run to run on one input",
+                "is dropout left on? put the model in inference mode",
+            )
+
+
+def _check_task(task: Task | None, interface: Interface) -> None:
+    if task is None:
+        return
+    inputs = {s.name: s for s in interface.inputs}
+    outputs = {s.name: s for s in interface.outputs}
+    if task.input not in inputs or task.output not in outputs:
+        raise SamplesError(
+            f"the task speaks of {task.input!r} and {task.output!r}",
+            f"inputs: {', '.join(inputs)}; outputs: {', '.join(outputs)}",
+        )
+    image = isinstance(task, ImageClassification)
+    count = (
+        len(task.labels) if isinstance(task, ImageClassification) else len(task.vocabulary.tokens)
+    )
+    classes = outputs[task.output].shape[-1] if outputs[task.output].shape else 1
+    if classes != count:
+        raise SamplesError(
+            f"the task has {count} {'labels' if image else 'tokens'}, but output "
+            f"{outputs[task.output]}"
+        )
+
+
+def _judge(
+    evaluation: samples.Evaluation | None,
+    interface: Interface,
+    task: Task | None,
+    ask: Runner,
+    golden_samples: Samples,
+) -> Judge:
+    if evaluation is None:
+        return Judge(agreement=evidence.agreement(golden_samples, interface, ask))
+    labelled = evidence.label(evaluation, interface, task, ask)
+    travelling = evidence.travelling(labelled, interface, ask)
+    return Judge(labelled, travelling)

@@ -1,0 +1,85 @@
+"""A bundle is there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgedl.export.errors import WriteError
+from edgedl.runtime.bundle import MANIFEST_FILE
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Refuse early what could not be written in the end.
+
+    Raises:
+        WriteError: Something is there that must not be replaced, or the place isn't one.
+    """
+    if target.exists() or target.is_symlink():
+        if not force:
+            raise WriteError(f"{target} already exists; it is kept", "replace it with --force")
+        # --force replaces a bundle; a person's directory is none.
+        if not target.is_dir() or target.is_symlink():
+            raise WriteError(f"{target} is not a directory: not replaced", "choose another -o")
+        if any(target.iterdir()) and not (target / MANIFEST_FILE).is_file():
+            raise WriteError(f"{target} is not a bundle: not replaced", "choose another -o")
+
+
+def write_bundle(target: Path, files: Mapping[str, bytes], force: bool) -> None:
+    """Write the files beside the target, flush them, and rename the directory into place.
+
+    Args:
+        target: The bundle's directory.
+        files: Content by file name.
+        force: Replace a bundle that is there.
+
+    Raises:
+        WriteError: The disk is full, or the place can't be written. Nothing is left behind,
+            and a bundle that was there is still there.
+    """
+    check_target(target, force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        for name, content in files.items():
+            _write_synced(scratch / name, content)
+        scratch.chmod(0o755)
+        _put_in_place(scratch, target)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    """Rename; a directory that is there steps aside first and comes back on failure."""
+    if not target.exists():
+        scratch.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(aside)
+    try:
+        scratch.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _cannot_write(target: Path, error: OSError) -> WriteError:
+    hint = "free some space" if error.errno == errno.ENOSPC else "choose another -o"
+    return WriteError(f"{target} can't be written: {error.strerror or error}", hint)
