@@ -106,7 +106,7 @@ def _name_tensors(
     source: Source, given: Samples, declared: Sequence[StatePair]
 ) -> tuple[tuple[str, ...], tuple[StatePair, ...], Runner]:
     """Public output names, state pairs, and the source as a runner under those names."""
-    one = resize_axes(given.arrays, given.specs, {d: 1 for d in _axes(given.specs)})
+    one = resize_axes(given.arrays, given.specs, dict.fromkeys(_axes(given.specs), 1))
     raw, values = source.run(one)
     names, state = name_outputs(raw, [s.name for s in given.specs], declared)
     for name, value in zip(names, values, strict=True):

@@ -126,7 +126,7 @@ def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any
     """Call a user's factory; whatever it raises becomes one line."""
     try:
         return factory(*args)
-    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+    except Exception as error:
         raise SourceError(
             f"{source} raised {type(error).__name__}: {error}", "call it in Python to see where"
         ) from error

@@ -1,0 +1,5 @@
+"""`python -m edgedl` is `edgedl`."""
+
+from edgedl.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Benchmarks: cases planned, launched in fresh processes, and their statistics."""

@@ -1,0 +1,131 @@
+"""Cases: the cross-product of what is asked for, launched interleaved in random order."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from edgedl.devices import open_device
+from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.errors import EdgedlError, InputError, WorkerError
+from edgedl.runtime.worker import Answer, Case, Failure, Measurement
+
+DEFAULT_LAUNCHES = 5
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure: every combination of bundle, variant, device, batch and threads."""
+
+    bundles: tuple[str, ...]
+    variants: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int | None, ...] = (None,)
+    sizes: tuple[tuple[str, int], ...] = ()
+    launches: int = DEFAULT_LAUNCHES
+    least_s: float = 0.5
+    seed: int = 0
+
+
+class Row(Struct, frozen=True):
+    """All launches of one case, or the error that ended them."""
+
+    case: Case
+    measurements: tuple[Measurement, ...]
+    failure: Failure | None = None
+
+
+def plan_cases(request: BenchRequest) -> list[Case]:
+    """One case per combination, in a table's order.
+
+    Raises:
+        BundleError: A bundle or variant isn't there.
+        InputError: A batch size is asked of a bundle whose batch is fixed.
+    """
+    cases = []
+    for path, device in itertools.product(request.bundles, request.devices):
+        manifest = open_bundle(path).manifest
+        axes = {d for t in manifest.inputs for d in t.shape if isinstance(d, str)}
+        if "batch" not in axes and request.batches != (1,):
+            raise InputError(f"{path} has a fixed batch size", "leave out --batch")
+        sizes = {name: size for name, size in request.sizes if name in axes}
+        names = request.variants or tuple(v.name for v in manifest.variants)
+        for variant, batch, threads in itertools.product(names, request.batches, request.threads):
+            manifest.variant(variant)
+            batch_size = {"batch": batch} if "batch" in axes else {}
+            cases.append(
+                Case(
+                    bundle=str(Path(path)),
+                    variant=variant,
+                    device=device,
+                    threads=threads,
+                    sizes={**sizes, **batch_size},
+                    least_s=request.least_s,
+                )
+            )
+    return cases
+
+
+def run_cases(
+    cases: Sequence[Case],
+    launches: int = DEFAULT_LAUNCHES,
+    seed: int = 0,
+    progress: Callable[[Case], None] = lambda case: None,
+) -> list[Row]:
+    """Launch every case several times, all cases once per round, each round shuffled.
+
+    A case that fails is not launched again; the others' rows are kept.
+
+    Args:
+        cases: What to measure.
+        launches: Fresh processes per case.
+        seed: Of the order.
+        progress: Called before every launch.
+    """
+    rng = random.Random(seed)
+    measured: list[list[Measurement]] = [[] for _ in cases]
+    failed: dict[int, Failure] = {}
+    for _ in range(launches):
+        for index in rng.sample(range(len(cases)), len(cases)):
+            progress(cases[index])
+            if index in failed:
+                continue
+            answer = _launch(cases[index])
+            if isinstance(answer, Measurement):
+                measured[index].append(answer)
+            elif isinstance(answer, Failure):
+                failed[index] = answer
+    return [Row(case, tuple(measured[i]), failed.get(i)) for i, case in enumerate(cases)]
+
+
+def _launch(case: Case) -> Answer:
+    try:
+        return open_device(case.device).run(case)
+    except WorkerError as error:
+        return Failure(error.message, error.hint, error.exit_code)
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse unknown devices before anything is measured."""
+    for name in names:
+        open_device(name)
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Rows as JSON lines, raw samples and the machine included."""
+    return msgspec.json.Encoder().encode_lines(rows)
+
+
+def first_failure(rows: Sequence[Row]) -> EdgedlError | None:
+    """The first case that failed, as an error to end with."""
+    for row in rows:
+        if row.failure is not None:
+            return EdgedlError(f"{row.case.name}: {row.failure.message}", row.failure.hint)
+    return None

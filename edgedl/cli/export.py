@@ -1,0 +1,151 @@
+"""edgedl export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgedl.cli.options import Parsed
+from edgedl.cli.terminal import say
+from edgedl.export.interface import parse_dynamic, parse_state
+from edgedl.export.request import DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
+from edgedl.export.stages import StageReport
+from edgedl.runtime.errors import MissingExtraError
+
+FILE = click.Path(path_type=Path)
+
+
+def positive(text: str) -> float:
+    """Read a number that isn't negative."""
+    number = float(text)
+    if not number >= 0:
+        raise ValueError(f"{text!r} is negative")
+    return number
+
+
+def version(text: str) -> str:
+    """Read a release number such as 1.17."""
+    if not all(part.isdigit() for part in text.split(".")):
+        raise ValueError(f"{text!r} is not a release such as 1.17")
+    return text
+
+
+@click.command()
+@click.argument("source")
+@click.option("-o", "--output", required=True, type=FILE, help="The bundle to write.")
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="NAME",
+    help="A variant to make: fp32, int8-dynamic, int8-static. Every one that fits when left out.",
+)
+@click.option(
+    "--samples",
+    type=FILE,
+    metavar="FILE.npz",
+    help="Real inputs, arrays named after the model's inputs; made up when left out.",
+)
+@click.option(
+    "--eval",
+    "evaluation",
+    type=FILE,
+    metavar="FILE.npz",
+    help="Labelled inputs that judge every variant: the same arrays, and `labels`.",
+)
+@click.option(
+    "--task",
+    type=FILE,
+    metavar="FILE.json",
+    help="What the model is for: its labels or vocabulary; see docs/bundle.md.",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    metavar="FILE",
+    help="For a factory: weights, loaded with torch's weights_only.",
+)
+@click.option(
+    "--dynamic",
+    multiple=True,
+    type=Parsed("axis", parse_dynamic),
+    metavar="INPUT:AXIS=NAME",
+    help="An axis of an input that may have any size.",
+)
+@click.option(
+    "--state",
+    multiple=True,
+    type=Parsed("pair", parse_state),
+    metavar="OUT=IN",
+    help="An output that is fed back to an input at the next step.",
+)
+@click.option(
+    "--max-drop",
+    type=Parsed("percent", positive),
+    default=DEFAULT_MAX_DROP,
+    show_default=True,
+    metavar="PERCENT",
+    help="Accuracy (or nats per character) a quantised variant may lose.",
+)
+@click.option(
+    "--min-ort",
+    type=Parsed("version", version),
+    metavar="VERSION",
+    help="The oldest onnxruntime that must load the bundle.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(13, 23),
+    default=DEFAULT_OPSET,
+    show_default=True,
+    help="ONNX operator set to convert to.",
+)
+@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+def command(**options: Any) -> None:
+    """Turn a trained model into a verified bundle.
+
+    SOURCE is a .keras file, or file.py:factory or package.module:factory that returns a
+    Keras model or an nn.Module. Every stage is compared with the framework's own
+    outputs; a stage that disagrees ends the export with exit code 3, and nothing is
+    written.
+
+    \b
+    edgedl export model.keras -o digits.bundle --samples samples.npz
+    edgedl export model.py:build --weights model.pt -o text.bundle \\
+        --samples samples.npz --dynamic tokens:0=batch --dynamic tokens:1=time
+    """
+    task = options.pop("task")
+    request = ExportRequest(
+        task=None if task is None else read_task(task),
+        simplify=not options.pop("no_simplify"),
+        **options,
+    )
+    if request.samples is None:
+        say("warning: no --samples: inputs are made up; quantisation needs real ones")
+    try:
+        from edgedl.export.pipeline import export
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{error.name}", "export") from error
+    bundle = export(request, tell)
+    for variant in bundle.manifest.variants:
+        say(f"  {variant.file:<20} {variant.bytes:>12,} bytes")
+    click.echo(bundle.path)
+
+
+def tell(report: StageReport) -> None:
+    """One line per stage on stderr: what happened and how far off it is."""
+    worst = max((o.max_abs for o in report.outputs), default=None)
+    noise = [o.sqnr_db for o in report.outputs if o.sqnr_db is not None]
+    parts = [report.detail]
+    if worst is not None:
+        parts.append(f"max |a-b| {worst:.2g}")
+        parts.append(f"SQNR {min(noise):.0f} dB" if noise else "identical")
+    if report.quality is not None:
+        q = report.quality
+        shown = f"{q.value:.2%}" if q.metric != "nats" else f"{q.value:.4f}"
+        source = f"{q.source:.2%}" if q.metric != "nats" else f"{q.source:.4f}"
+        parts.append(f"{q.metric} {shown} (source {source}, {q.samples} samples)")
+    say(f"{report.stage:<13} {report.seconds:5.1f} s  {', '.join(parts)}")

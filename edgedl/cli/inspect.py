@@ -1,0 +1,96 @@
+"""edgedl inspect."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from edgedl.bench.report import Table
+from edgedl.cli.options import bundle_argument, json_flag
+from edgedl.cli.terminal import print_table, shorten
+from edgedl.runtime.bundle import Manifest, Quality, Variant, open_bundle
+
+
+@click.command()
+@bundle_argument
+@json_flag
+def command(bundle: str, as_json: bool) -> None:
+    """Show what a bundle holds: tensors, variants, evidence and where it came from.
+
+    \b
+    edgedl inspect digits.bundle
+    """
+    manifest = open_bundle(bundle).manifest
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
+        return
+    for line in overview(manifest):
+        click.echo(line)
+    click.echo()
+    print_table(Table(HEADERS, tuple(_row(v, manifest) for v in manifest.variants)))
+
+
+HEADERS = ("variant", "bytes", "opset", "onnxruntime", "SQNR", "top-1", "quality", "operators")
+
+
+def overview(manifest: Manifest) -> list[str]:
+    """The bundle's outside, a line per tensor."""
+    fed_back = {pair.output: pair.input for pair in manifest.state}
+    lines = [
+        f"{manifest.name}: {manifest.task.__struct_config__.tag}"
+        if manifest.task
+        else manifest.name
+    ]
+    lines += [f"  in   {spec}" for spec in manifest.inputs]
+    lines += [
+        f"  out  {spec}" + (f"  -> {fed_back[spec.name]}" if spec.name in fed_back else "")
+        for spec in manifest.outputs
+    ]
+    provenance = manifest.provenance
+    source = provenance.get("source", {})
+    conversion = provenance.get("conversion", {})
+    samples = provenance.get("samples", {})
+    lines.append(
+        f"  from {source.get('framework')} {source.get('given')} by {conversion.get('path')}"
+    )
+    lines += [f"       not by {r['path']}: {r['reason']}" for r in conversion.get("rejected", [])]
+    lines.append(f"       simplified: {provenance.get('simplified')}")
+    made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"
+    lines.append(f"       {samples.get('count')} samples{made_up}")
+    cases = manifest.golden.cases
+    lines.append(f"  {len(cases)} golden cases: {shorten([c.name for c in cases])}")
+    return lines
+
+
+def _row(variant: Variant, manifest: Manifest) -> tuple[str, ...]:
+    state = {pair.output for pair in manifest.state}
+    noise = [o.sqnr_db for o in variant.parity if o.sqnr_db is not None and o.output not in state]
+    default = " (default)" if variant.name == manifest.default_variant else ""
+    return (
+        variant.name + default,
+        f"{variant.bytes:,}",
+        str(variant.opset),
+        f">= {variant.min_onnxruntime}",
+        f"{min(noise):.0f} dB" if noise else "identical",
+        show_top1(variant.quality),
+        show_quality(variant.quality),
+        shorten([f"{count} {name}" for name, count in _biggest(variant.operators)], 4),
+    )
+
+
+def _biggest(operators: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(operators.items(), key=lambda item: -item[1])
+
+
+def show_top1(quality: Quality | None) -> str:
+    """Top-1 agreement with the source."""
+    return "-" if quality is None else f"{quality.top1:.2%}"
+
+
+def show_quality(quality: Quality | None) -> str:
+    """A quality beside its source's."""
+    if quality is None:
+        return "-"
+    if quality.metric == "nats":
+        return f"{quality.value:.4f} nats (source {quality.source:.4f})"
+    return f"{quality.value:.2%} {quality.metric} (source {quality.source:.2%})"

@@ -1,0 +1,85 @@
+"""edgedl parity."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from edgedl.bench.report import Table
+from edgedl.cli.inspect import show_quality, show_top1
+from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
+from edgedl.cli.terminal import print_table
+from edgedl.devices import open_device
+from edgedl.runtime.bundle import OutputParity
+from edgedl.runtime.errors import EdgedlError, ParityError
+from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantParity
+
+
+@click.command()
+@bundle_argument
+@variant_option
+@device_option
+@json_flag
+def command(
+    bundle: str, variants: tuple[str, ...], devices: tuple[str, ...], as_json: bool
+) -> None:
+    """Prove that a bundle answers what its source framework answered.
+
+    Every file's hash is verified, then each variant runs the golden vectors, and the
+    labelled samples where the bundle has some, in a fresh process on the device. Exit
+    code 1: a file is missing or damaged; 3: a variant left its tolerance or budget.
+
+    \b
+    edgedl parity digits.bundle
+    """
+    answers: list[ParityAnswer] = []
+    failure: EdgedlError | None = None
+    for device in devices:
+        answer = open_device(device).run(ParityRequest(bundle, variants, device))
+        if isinstance(answer, ParityAnswer):
+            answers.append(answer)
+        elif isinstance(answer, Failure):
+            failure = failure or EdgedlError(answer.message, answer.hint)
+    if as_json:
+        click.echo(msgspec.json.encode(answers))
+    elif answers:
+        print_table(_table(answers))
+    if failure is not None:
+        raise failure
+    wrong = [
+        f"{v.variant}: {'; '.join(v.reasons)}" for a in answers for v in a.variants if not v.passed
+    ]
+    if wrong:
+        raise ParityError(f"parity failed: {' | '.join(wrong)}")
+
+
+HEADERS = ("variant", "device", "output", "max |a-b|", "SQNR", "top-1", "verdict")
+
+
+def _table(answers: list[ParityAnswer]) -> Table:
+    rows = [
+        _row(variant, answer.device, output)
+        for answer in answers
+        for variant in answer.variants
+        for output in variant.outputs
+    ]
+    notes = [
+        f"{variant.variant}: {show_quality(variant.quality)} and {show_top1(variant.quality)} "
+        f"top-1 agreement on the bundle's {variant.quality.samples} labelled samples"
+        for answer in answers
+        for variant in answer.variants
+        if variant.quality is not None
+    ]
+    return Table(HEADERS, tuple(rows), tuple(notes))
+
+
+def _row(variant: VariantParity, device: str, output: OutputParity) -> tuple[str, ...]:
+    return (
+        variant.variant,
+        device,
+        output.output,
+        f"{output.max_abs:.2g}",
+        "identical" if output.sqnr_db is None else f"{output.sqnr_db:.1f} dB",
+        "-" if output.top1 is None else f"{output.top1:.2%}",
+        "ok" if output.passed else "FAILED",
+    )

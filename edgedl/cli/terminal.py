@@ -1,0 +1,66 @@
+"""What a person sees: tables on stdout, everything else on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from edgedl.bench.report import Table
+from edgedl.runtime.errors import EdgedlError
+
+WIDE = 200
+
+
+def print_table(table: Table) -> None:
+    """A table and its notes on stdout; wide enough not to wrap where it is not a terminal."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    rich = RichTable(box=None, pad_edge=False, header_style="bold")
+    for position, header in enumerate(table.headers):
+        rich.add_column(header, justify="left" if position == 0 else "right", no_wrap=True)
+    for row in table.rows:
+        rich.add_row(*row)
+    console.print(rich)
+    for note in table.notes:
+        console.print(note, style="dim", soft_wrap=True, markup=False)
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a person can act on into a line and a hint; the only place that exits."""
+    try:
+        yield
+    except EdgedlError as error:
+        _fail(error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", "", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    except MemoryError:
+        _fail("out of memory", "try a smaller model or batch", 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", "", 1)
+
+
+def _fail(message: str, hint: str, exit_code: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    raise SystemExit(exit_code)
+
+
+def shorten(items: Sequence[str], most: int = 6) -> str:
+    """A list in a line, its end left out where it is long."""
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown}, ... ({len(items)} in all)"
