@@ -89,7 +89,7 @@ def command(json_file: str | None, **options: Any) -> None:
     rows = measure(plan_cases(request), request.launches, request.seed)
     if json_file == "-":
         click.echo(encode_rows(rows), nl=False)
-    else:
+    elif any(row.measurements for row in rows):
         print_table(tabulate(rows))
         if json_file is not None:
             Path(json_file).write_bytes(encode_rows(rows))

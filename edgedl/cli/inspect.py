@@ -50,9 +50,8 @@ def overview(manifest: Manifest) -> list[str]:
     source = provenance.get("source", {})
     conversion = provenance.get("conversion", {})
     samples = provenance.get("samples", {})
-    lines.append(
-        f"  from {source.get('framework')} {source.get('given')} by {conversion.get('path')}"
-    )
+    way = conversion.get("path")
+    lines.append(f"  from {source.get('framework')} {source.get('given')} by {way}")
     lines += [f"       not by {r['path']}: {r['reason']}" for r in conversion.get("rejected", [])]
     lines.append(f"       simplified: {provenance.get('simplified')}")
     made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"

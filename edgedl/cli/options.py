@@ -13,7 +13,7 @@ from edgedl.runtime.errors import UnknownDeviceError
 Value = TypeVar("Value")
 
 
-class Parsed(click.ParamType, Generic[Value]):
+class Parsed(click.ParamType, Generic[Value]):  # type: ignore[type-arg]
     """A parameter read by a function that raises ValueError on another form."""
 
     def __init__(self, name: str, parse: Callable[[str], Value]) -> None:

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @bundle_argument
-@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE",
-              help="An image to classify, or an .npz with arrays named after the inputs.")  # fmt: skip
+@click.option(
+    "--input",
+    "input_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An image to classify, or an .npz with arrays named after the inputs.",
+)
 @click.option("--prompt", metavar="TEXT", help="Text to continue.")
 @click.option("--variant", metavar="V", help="A variant; the bundle's default when left out.")
 @click.option("--device", type=Parsed("device", device_name), default="cpu", show_default=True)
@@ -83,8 +88,8 @@ def read_image(file: Path, height: int, width: int, channels: int) -> Array:
     if channels not in (1, 3):
         raise InputError(f"the model wants {channels} channels; an image file has 1 or 3")
     try:
-        with Image.open(file) as image:
-            image = image.convert("L" if channels == 1 else "RGB")
+        with Image.open(file) as opened:
+            image = opened.convert("L" if channels == 1 else "RGB")
             if height and width and image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)

@@ -41,7 +41,8 @@ def read_answer(stdout: bytes, returncode: int, stderr: bytes) -> Answer:
     """
     lines = stdout.splitlines()
     try:
-        return msgspec.json.decode(lines[-1] if lines else b"", type=Answer)
+        answer: Answer = msgspec.json.decode(lines[-1] if lines else b"", type=Answer)
+        return answer
     except msgspec.DecodeError:
         words = stderr.decode(errors="replace").strip().splitlines()
         raise WorkerError(

@@ -22,6 +22,7 @@ LEAST_ORT_FOR_OPSET = {
 LEAST_ORT_FOR_IR = {7: "1.3", 8: "1.8", 9: "1.15", 10: "1.18", 11: "1.21", 12: "1.23"}
 LEAST_IR_FOR_OPSET = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 OLDEST_IR = 8
+FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 def set_interface(model: ModelProto, interface: Interface) -> ModelProto:
@@ -108,7 +109,7 @@ def operators(model: ModelProto) -> dict[str, int]:
 
 def opset(model: ModelProto) -> int:
     """The version of ONNX's own operator set."""
-    return max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
 
 def with_least_ir(model: ModelProto) -> ModelProto:
@@ -157,7 +158,7 @@ def check_model(model: ModelProto) -> None:
 def has_bad_weights(model: ModelProto) -> str:
     """The first initialiser that holds NaN or infinity; empty where none does."""
     for initializer in model.graph.initializer:
-        if initializer.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
-            if not np.isfinite(onnx.numpy_helper.to_array(initializer)).all():
-                return initializer.name
+        floating = initializer.data_type in FLOATING
+        if floating and not np.isfinite(onnx.numpy_helper.to_array(initializer)).all():
+            return str(initializer.name)
     return ""

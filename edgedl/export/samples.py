@@ -46,7 +46,7 @@ class Samples:
         """How many samples there are; 1 where no batch axis is dynamic."""
         for spec in self.specs:
             if BATCH in spec.shape:
-                return self.arrays[spec.name].shape[spec.shape.index(BATCH)]
+                return int(self.arrays[spec.name].shape[spec.shape.index(BATCH)])
         return 1
 
     def part(self, index: Sequence[int] | Array) -> Arrays:

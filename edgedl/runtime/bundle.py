@@ -104,7 +104,7 @@ class Quality(Struct, frozen=True):
 
     `metric` is `accuracy` (a share, more is better), `nats` (cross-entropy in nats per
     character, less is better) or, where there are no labels, `agreement` (the share of
-    samples on which the source's class is chosen). `drop` is the loss in percentage points of accuracy,
+    samples on which the source's class is chosen). `drop` is the loss in percentage points,
     or in percent of the source's nats; negative is a gain. `top1` is the share of
     positions where variant and source choose the same class.
     """
@@ -287,8 +287,9 @@ def open_bundle(path: str | Path) -> Bundle:
     """
     root = Path(path)
     if not root.is_dir():
+        why = "it is a file" if root.exists() else "there is no such directory"
         raise BundleNotFoundError(
-            f"{root} is not a bundle: {'not a directory' if root.exists() else 'no such directory'}",
+            f"{root} is not a bundle: {why}",
             "give the directory that `edgedl export -o` wrote",
         )
     file = root / MANIFEST_FILE

@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edgedl.runtime.bundle import Bundle, GoldenCase, Manifest
 from edgedl.runtime.errors import BundleError
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 
@@ -60,11 +61,11 @@ def read_npz(content: bytes, where: str) -> Arrays:
 def write_npz(arrays: Mapping[str, Array]) -> bytes:
     """An .npz file's bytes; the same arrays give the same bytes."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **dict[str, Any](arrays))
     return buffer.getvalue()
 
 
-def pack_golden(vectors: Iterator[GoldenVectors] | list[GoldenVectors]) -> Arrays:
+def pack_golden(vectors: Iterable[GoldenVectors]) -> Arrays:
     """Golden vectors under the archive's names."""
     return {
         f"{v.case.name}/{name}": array

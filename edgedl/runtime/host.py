@@ -88,7 +88,7 @@ def peak_resident_bytes() -> int | None:
 
 
 def _processor() -> str:
-    fields = {}
+    fields: dict[str, str] = {}
     for line in _text(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())

@@ -221,7 +221,8 @@ def _subject(case: Case, inputs: Arrays) -> Callable[[], Arrays | None]:
     if case.device != "cpu":
         raise UnknownDeviceError(f"{case.subject} is measured on cpu only, not {case.device}")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     run: Callable[[], Arrays | None] = getattr(module, factory)(

@@ -136,7 +136,8 @@ def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise SourceError(f"{path} is missing", "give file.py:factory")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # A script imports its neighbours; so may a factory's file.
     sys.path.insert(0, str(path.parent.resolve()))

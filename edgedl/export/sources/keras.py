@@ -70,7 +70,7 @@ class KerasSource:
     """A Keras model with known inputs."""
 
     framework = "keras"
-    distributions = ("keras", "tensorflow", "tf2onnx")
+    distributions: tuple[str, ...] = ("keras", "tensorflow", "tf2onnx")
 
     def __init__(self, model: Any) -> None:
         if not getattr(model, "inputs", None):

@@ -82,7 +82,7 @@ class TorchSource:
     """An nn.Module in eval mode."""
 
     framework = "torch"
-    distributions = ("torch", "onnxscript")
+    distributions: tuple[str, ...] = ("torch", "onnxscript")
 
     def __init__(self, module: Any) -> None:
         self.module = module.eval()
