@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -271,12 +272,15 @@ def _check_answer(
 
 def main() -> None:
     """Answer every request on stdin until it ends."""
-    encoder = msgspec.json.Encoder()
-    decoder = msgspec.json.Decoder(Request)
-    for line in sys.stdin.buffer:
-        if line.strip():
-            sys.stdout.buffer.write(encoder.encode(answer(decoder.decode(line))) + b"\n")
-            sys.stdout.buffer.flush()
+    # Answers have a descriptor of their own: a framework that prints must not mix with them.
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        encoder = msgspec.json.Encoder()
+        decoder = msgspec.json.Decoder(Request)
+        for line in sys.stdin.buffer:
+            if line.strip():
+                answers.write(encoder.encode(answer(decoder.decode(line))) + b"\n")
+                answers.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+# Every target makes what it needs and is quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := build/demo
+
+.PHONY: demo test lint clean help
+
+help:
+	@echo "make demo   train both models, export, prove and measure them ($(DEMO))"
+	@echo "make test   run the tests"
+	@echo "make lint   ruff, mypy, import contracts"
+	@echo "make clean  remove build/ and $(VENV)"
+
+$(INSTALLED): pyproject.toml tests/constraints.txt
+	@echo "Setting up $(VENV) (a few minutes the first time: TensorFlow and PyTorch are large)" >&2
+	$(PYTHON) -c 'import sys; sys.exit("edgedl needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c tests/constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m benchmarks.demo --out $(DEMO) $(DEMO_FLAGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf build $(VENV)

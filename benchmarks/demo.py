@@ -1,0 +1,220 @@
+"""The demo: both models from data to a verified bundle, and one table that compares them.
+
+    python -m benchmarks.demo --out build/demo
+
+Every step is the command a user would type; its output is kept in OUT/logs. A step
+whose command and inputs have not changed is not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.show import run_shown
+from edgedl.bench.plan import Row, encode_rows
+from edgedl.bench.report import Table, markdown, tabulate
+from edgedl.bench.stats import median
+from edgedl.cli.bench import measure
+from edgedl.cli.inspect import show_quality
+from edgedl.cli.terminal import one_line_errors, print_table, say
+from edgedl.export.stages import FLOAT_TOLERANCE
+from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.worker import Case
+
+FRAMEWORKS = "benchmarks/frameworks.py"
+LSTM = "models/char_lstm/model.py:from_checkpoint"
+AXES = ("tokens:0=batch", "tokens:1=time", "h:1=batch", "c:1=batch")
+LAUNCHES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, the files its result depends on, and the file it must leave."""
+
+    name: str
+    command: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    result: Path
+
+
+def steps(out: Path, epochs: int | None) -> list[Step]:
+    """Training and export of both models."""
+    python, edgedl = sys.executable, (sys.executable, "-m", "edgedl")
+    few = () if epochs is None else ("--epochs", str(epochs))
+    sources = tuple(sorted(Path("models").rglob("*.py")))
+    exporter = tuple(sorted(Path("edgedl").rglob("*.py")))
+    digits, text = out / "digits", out / "text"
+    return [
+        Step(
+            "train-digits",
+            (python, "-m", "models.digits_cnn.train", "--out", str(digits), *few),
+            sources,
+            digits / "model.keras",
+        ),
+        Step(
+            "train-text",
+            (python, "-m", "models.char_lstm.train", "--out", str(text), *few),
+            sources,
+            text / "model.pt",
+        ),
+        Step(
+            "export-digits",
+            (*edgedl, "export", str(digits / "model.keras"), "-o", str(out / "digits.bundle"),
+             *_evidence(digits), "--force"),
+            (*exporter, digits / "model.keras"),
+            out / "digits.bundle" / "manifest.json",
+        ),
+        Step(
+            "export-text",
+            (*edgedl, "export", LSTM, "--weights", str(text / "model.pt"),
+             "-o", str(out / "text.bundle"), *_evidence(text),
+             *(word for axis in AXES for word in ("--dynamic", axis)), "--force"),
+            (*exporter, text / "model.pt"),
+            out / "text.bundle" / "manifest.json",
+        ),
+    ]  # fmt: skip
+
+
+def _evidence(run: Path) -> tuple[str, ...]:
+    return tuple(
+        word
+        for option, file in (
+            ("samples", "samples.npz"),
+            ("eval", "eval.npz"),
+            ("task", "task.json"),
+        )
+        for word in (f"--{option}", str(run / file))
+    )
+
+
+def carry_out(step: Step, out: Path) -> None:
+    """Run a step, unless its result is there and nothing it depends on has changed."""
+    stamp = out / "logs" / f"{step.name}.stamp"
+    key = _key(step)
+    if step.result.exists() and stamp.is_file() and stamp.read_text() == key:
+        say(f"== {step.name}: nothing changed, kept {step.result}")
+        return
+    say(f"== {step.name}: {_as_typed(step.command)}")
+    code = run_shown(step.command, out / "logs" / f"{step.name}.log")
+    if code != 0:
+        raise SystemExit(code)
+    stamp.write_text(key)
+
+
+def _as_typed(command: tuple[str, ...]) -> str:
+    words = command[2:] if command[1:3] == ("-m", "edgedl") else ("python", *command[1:])
+    return " ".join(words)
+
+
+def _key(step: Step) -> str:
+    digest = hashlib.sha256(json.dumps(step.command).encode())
+    for path in step.inputs:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def prove(out: Path) -> None:
+    """`edgedl parity` on both bundles, every file's hash included."""
+    for name in ("digits.bundle", "text.bundle"):
+        command = (sys.executable, "-m", "edgedl", "parity", str(out / name))
+        say(f"== parity: {_as_typed(command)}")
+        code = run_shown(command, out / "logs" / f"parity-{name}.log")
+        if code != 0:
+            raise SystemExit(code)
+
+
+def cases(out: Path) -> list[Case]:
+    """Every variant at batch 1 beside the framework it came from."""
+    digits, text = str(out / "digits.bundle"), str(out / "text.bundle")
+    model = str(out / "digits" / "model.keras")
+    rows = [
+        Case(digits, v.name, label=f"digits {v.name}", sizes={"batch": 1})
+        for v in open_bundle(digits).manifest.variants
+    ]
+    rows += [
+        _framework(digits, f"digits Keras {name}", f"keras_{name}", (model, "probabilities"))
+        for name in ("predict", "call")
+    ]
+    rows += [
+        Case(text, v.name, label=f"text {v.name}", sizes={"batch": 1, "time": 1})
+        for v in open_bundle(text).manifest.variants
+    ]
+    weights = str(out / "text" / "model.pt")
+    return [*rows, _framework(text, "text torch eager", "torch_eager", (LSTM, weights))]
+
+
+def _framework(bundle: str, label: str, factory: str, args: tuple[str, ...]) -> Case:
+    sizes = {"batch": 1, "time": 1} if "torch" in factory else {"batch": 1}
+    return Case(
+        bundle, open_bundle(bundle).manifest.default_variant, label=label, sizes=sizes,
+        subject=f"{FRAMEWORKS}:{factory}", subject_args=args, tolerance=FLOAT_TOLERANCE,
+    )  # fmt: skip
+
+
+BASELINES = {"digits": "digits Keras call", "text": "text torch eager"}
+
+
+def compare(rows: list[Row]) -> Table:
+    """The measurements, with each variant's quality, size and gain over its framework."""
+    table = tabulate(rows)
+    p50 = {row.case.label: _p50(row) for row in rows}
+    extra = [_extra(row, p50) for row in rows]
+    keep = [i for i, h in enumerate(table.headers) if h not in ("bundle", "batch", "time")]
+    lines = tuple(
+        (cells[0], *extra[i], *(cells[k] for k in keep[1:])) for i, cells in enumerate(table.rows)
+    )
+    headers = ("case", "quality", "bytes", "gain", *(table.headers[k] for k in keep[1:]))
+    notes = (
+        "batch 1 (text: one step); gain: p50 of "
+        + " and of ".join(BASELINES.values())
+        + " divided by the row's",
+        *table.notes,
+    )
+    return Table(headers, lines, notes)
+
+
+def _p50(row: Row) -> float:
+    return median([m.samples_ns for m in row.measurements]) if row.measurements else float("nan")
+
+
+def _extra(row: Row, p50: dict[str, float]) -> tuple[str, str, str]:
+    gain = p50[BASELINES[row.case.label.split()[0]]] / p50[row.case.label]
+    if row.case.subject:
+        return "", "", f"{gain:.2g}x"
+    variant = open_bundle(row.case.bundle).manifest.variant(row.case.variant)
+    quality = show_quality(variant.quality).split(" (")[0]
+    return quality, f"{variant.bytes:,}", f"{gain:.2g}x"
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/demo"))
+@click.option("--epochs", type=click.IntRange(1), help="Fewer epochs: a shorter demo.")
+@click.option("--launches", type=click.IntRange(1), default=LAUNCHES, show_default=True)
+def main(out: Path, epochs: int | None, launches: int) -> None:
+    """Train, export, prove and measure both models."""
+    start = time.monotonic()
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    with one_line_errors():
+        for step in steps(out, epochs):
+            carry_out(step, out)
+        prove(out)
+        say("== bench: every variant beside its framework, in fresh processes")
+        rows = measure(cases(out), launches, seed=0)
+        table = compare(rows)
+        (out / "table.jsonl").write_bytes(encode_rows(rows))
+        (out / "table.md").write_text(markdown(table))
+        print_table(table)
+    say(f"== done in {time.monotonic() - start:.0f} s: {out}/digits.bundle {out}/text.bundle")
+    say("   curves, logs and the table are beside them; try")
+    say(f"   edgedl run {out}/text.bundle --prompt 'The class statement' --seed 1")
+
+
+if __name__ == "__main__":
+    main()
