@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,10 @@ from edgedl.cli.options import Parsed
 from edgedl.cli.terminal import say
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
-from edgedl.export.stages import StageReport
 from edgedl.runtime.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from edgedl.export.stages import StageReport
 
 FILE = click.Path(path_type=Path)
 

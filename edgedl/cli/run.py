@@ -11,10 +11,10 @@ import numpy as np
 
 from edgedl.cli.options import Parsed, bundle_argument, device_name, json_flag
 from edgedl.runtime.errors import InputError, MissingExtraError
-from edgedl.runtime.session import Model, load
 
 if TYPE_CHECKING:
     from edgedl.runtime.golden import Array, Arrays
+    from edgedl.runtime.session import Model
 
 
 @click.command()
@@ -43,6 +43,8 @@ def command(bundle: str, input_file: Path | None, prompt: str | None, **options:
     """
     if (input_file is None) == (prompt is None):
         raise click.UsageError("give either --input FILE or --prompt TEXT")
+    from edgedl.runtime.session import load
+
     with load(bundle, options["variant"], options["device"]) as model:
         if prompt is not None:
             _generate(model, prompt, options)
