@@ -175,6 +175,7 @@ def compare(rows: list[Row]) -> Table:
         "batch 1 (text: one step); gain: p50 of "
         + " and of ".join(BASELINES.values())
         + " divided by the row's",
+        "a framework's load includes its import",
         *table.notes,
     )
     return Table(headers, lines, notes)

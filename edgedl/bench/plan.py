@@ -50,9 +50,11 @@ def plan_cases(request: BenchRequest) -> list[Case]:
         InputError: A batch size is asked of a bundle whose batch is fixed.
     """
     cases = []
+    known: set[str] = set()
     for path, device in itertools.product(request.bundles, request.devices):
         manifest = open_bundle(path).manifest
         axes = {d for t in manifest.inputs for d in t.shape if isinstance(d, str)}
+        known |= axes
         if "batch" not in axes and request.batches != (1,):
             raise InputError(f"{path} has a fixed batch size", "leave out --batch")
         sizes = {name: size for name, size in request.sizes if name in axes}
@@ -70,6 +72,10 @@ def plan_cases(request: BenchRequest) -> list[Case]:
                     least_s=request.least_s,
                 )
             )
+    unknown = [name for name, _ in request.sizes if name not in known]
+    if unknown:
+        axes_known = ", ".join(sorted(known)) or "none"
+        raise InputError(f"no dynamic axis is called {unknown[0]!r}", f"there are: {axes_known}")
     return cases
 
 

@@ -125,8 +125,6 @@ def command(**options: Any) -> None:
         simplify=not options.pop("no_simplify"),
         **options,
     )
-    if request.samples is None:
-        say("warning: no --samples: inputs are made up; quantisation needs real ones")
     try:
         from edgedl.export.pipeline import export
     except ModuleNotFoundError as error:

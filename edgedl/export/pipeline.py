@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edgedl.export.manifest import Made, describe_variant, write
 from edgedl.export.passes.simplify import simplify
 from edgedl.export.recipes import RECIPES, Material, Recipe
 from edgedl.export.request import ExportRequest
+from edgedl.export.samples import GENERATED
 from edgedl.export.sources import Conversion, open_source
 from edgedl.export.stages import FLOAT_TOLERANCE, StageReport, Stopwatch, Tell, runner
 from edgedl.export.study import Study, study_source
@@ -55,10 +57,10 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
     """
     watch = Stopwatch()
     check_target(request.output, request.force)
+    check_names(request.recipes)
     source = open_source(request.source, request.weights)
     study = study_source(source, request)
-    cases = f"{len(study.reference.golden)} golden cases, {study.given.count} samples"
-    tell(StageReport(source.framework, f"{cases} ({study.given.origin})", watch.lap()))
+    tell(StageReport(source.framework, _describe(study), watch.lap()))
     with tempfile.TemporaryDirectory(prefix="edgedl-") as scratch:
         model = convert(study, request, tell)
         if request.simplify:
@@ -70,6 +72,13 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
         ]
     history = {"conversion": model.conversion, "simplified": model.simplified}
     return write(request, study, made, history)
+
+
+def _describe(study: Study) -> str:
+    cases = f"{len(study.reference.golden)} golden cases, {study.given.count} samples"
+    if study.given.origin == GENERATED:
+        return f"{cases} made up from the inputs' shapes; quantisation needs real --samples"
+    return f"{cases} from {study.given.origin}"
 
 
 def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
@@ -141,15 +150,20 @@ def _compare_simplified(
     return study.reference.require("simplify", simpler, FLOAT_TOLERANCE)
 
 
-def choose_recipes(names: tuple[str, ...], material: Material, tell: Tell) -> list[Recipe]:
-    """The named recipes, or every one that fits.
-
-    Raises:
-        RecipeError: A named recipe is unknown or doesn't fit the model.
-    """
+def check_names(names: Sequence[str]) -> None:
+    """Refuse unknown recipes before any work is done."""
     for name in names:
         if name not in RECIPES:
             raise RecipeError(f"unknown recipe {name!r}", f"recipes: {', '.join(RECIPES)}")
+
+
+def choose_recipes(names: Sequence[str], material: Material, tell: Tell) -> list[Recipe]:
+    """The named recipes, or every one that fits.
+
+    Raises:
+        RecipeError: A named recipe doesn't fit the model.
+    """
+    for name in names:
         obstacle = RECIPES[name].obstacle(material)
         if obstacle:
             raise RecipeError(f"{name} can't be made: {obstacle}", "leave this recipe out")

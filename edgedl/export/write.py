@@ -19,6 +19,11 @@ def check_target(target: Path, force: bool) -> None:
     Raises:
         WriteError: Something is there that must not be replaced, or the place isn't one.
     """
+    place = next(p for p in target.absolute().parents if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise WriteError(
+            f"{target} can't be written: {place} is no writable directory", "choose another -o"
+        )
     if target.exists() or target.is_symlink():
         if not force:
             raise WriteError(f"{target} already exists; it is kept", "replace it with --force")

@@ -44,6 +44,8 @@ def read_npz(content: bytes, where: str) -> Arrays:
     Raises:
         BundleError: It is not an archive of plain arrays.
     """
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise BundleError(f"{where} is not an .npz file", "write it with numpy.savez")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

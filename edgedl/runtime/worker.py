@@ -11,6 +11,7 @@ whoever wants repetition starts several.
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 import os
 import sys
@@ -61,13 +62,14 @@ class Case(Struct, frozen=True, tag="measure", tag_field="request"):
 class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     """One launch of a case. Times are in nanoseconds, memory in bytes.
 
-    `load_ns` is opening and verifying the bundle and creating the session (or the
-    subject's factory), `first_run_ns` the first inference, `samples_ns` each inference
+    `import_ns` is importing the runtime, `load_ns` opening and verifying the bundle and
+    creating the session (or the subject's factory, its framework's import included), `first_run_ns` the first inference, `samples_ns` each inference
     after warm-up, raw.
     """
 
     case: Case
     host: Host
+    import_ns: int
     load_ns: int
     first_run_ns: int
     samples_ns: tuple[int, ...]
@@ -169,6 +171,8 @@ def measure(case: Case) -> Measurement:
     bundle = open_bundle(case.bundle)
     inputs, expected = _case_inputs(bundle, case)
     begin = time.perf_counter_ns()
+    importlib.import_module("edgedl.runtime.session")
+    imported = time.perf_counter_ns()
     run = _subject(case, inputs) if case.subject else _variant_runner(case, inputs)
     loaded = time.perf_counter_ns()
     outputs = run()
@@ -177,7 +181,8 @@ def measure(case: Case) -> Measurement:
     return Measurement(
         case=case,
         host=describe_host(),
-        load_ns=loaded - begin,
+        import_ns=imported - begin,
+        load_ns=loaded - imported,
         first_run_ns=first - loaded,
         samples_ns=samples,
         peak_resident=peak_resident_bytes(),

@@ -76,9 +76,9 @@ def open_source(source: str, weights: Path | None = None) -> Source:
         return open_keras(path)
     if ":" in source:
         return _from_factory(source, weights)
-    kind = "no such file" if not path.exists() else "this is neither"
+    what = "a directory" if path.is_dir() else "another file" if path.exists() else "not there"
     raise SourceError(
-        f"{source} is not a source: {kind}",
+        f"{source} is not a source: it is {what}",
         "give a .keras file, or file.py:factory or package.module:factory",
     )
 
