@@ -87,7 +87,7 @@ def _middle(row: Row, value: Callable[[Measurement], int]) -> float:
 def show_ns(nanoseconds: float) -> str:
     """A duration in the unit that keeps three digits."""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= size:
+        if nanoseconds >= size * 0.9995:  # 999.5 us is shown as 1 ms
             return f"{nanoseconds / size:.3g} {unit}"
     return f"{nanoseconds:.0f} ns"
 
@@ -101,7 +101,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         wrong = [w for m in row.measurements for w in failures(m.parity)]
         if wrong:
             notes.append(f"{row.case.name} answers wrongly: {wrong[0]}")
-    done = [row for row in rows if row.measurements]
+    done = [row for row in rows if row.measurements and row.failure is None]
     if done:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
         host = done[0].measurements[0].host

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from edgedl.devices.local import LocalDevice
@@ -22,7 +24,19 @@ class Device(Protocol):
         ...
 
 
-SCHEMES: dict[str, Callable[[str], Device]] = {"cpu": LocalDevice, "cuda": LocalDevice}
+@dataclass(frozen=True)
+class Scheme:
+    """A kind of device: what its names look like and how it is opened."""
+
+    shown: str
+    pattern: re.Pattern[str]
+    open: Callable[[str], Device]
+
+
+SCHEMES = (
+    Scheme("cpu", re.compile("cpu"), LocalDevice),
+    Scheme("cuda[:N]", re.compile(r"cuda(:\d+)?"), LocalDevice),
+)
 
 
 def open_device(name: str) -> Device:
@@ -31,9 +45,8 @@ def open_device(name: str) -> Device:
     Raises:
         UnknownDeviceError: The name means nothing here.
     """
-    scheme = name.partition(":")[0]
-    if scheme not in SCHEMES:
-        raise UnknownDeviceError(
-            f"unknown device {name!r}", f"known devices: {', '.join(SCHEMES)}, cuda:N"
-        )
-    return SCHEMES[scheme](name)
+    for scheme in SCHEMES:
+        if scheme.pattern.fullmatch(name):
+            return scheme.open(name)
+    known = ", ".join(scheme.shown for scheme in SCHEMES)
+    raise UnknownDeviceError(f"unknown device {name!r}", f"known devices: {known}")

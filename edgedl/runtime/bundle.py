@@ -32,8 +32,8 @@ MANIFEST_FILE = "manifest.json"
 _SEAL = re.compile(rb'"seal": ?"([0-9a-f]{64})"')
 _UNSEALED = "0" * 64
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=120)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\Z", max_length=120)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Dimension = Annotated[int, Meta(ge=0)] | Name
 Count = Annotated[int, Meta(ge=0)]
@@ -370,11 +370,17 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     task = manifest.task
     if task is not None:
         require(task.input in inputs and task.output in outputs, "the task's tensors don't exist")
+    if task is None:
+        return
+    scores = next(t for t in manifest.outputs if t.name == task.output).shape
+    classes = scores[-1] if scores else 1
     if isinstance(task, TextGeneration):
-        require(
-            task.vocabulary.unknown < len(task.vocabulary.tokens),
-            "the unknown token is not in the vocabulary",
-        )
+        count, kind = len(task.vocabulary.tokens), "tokens in the vocabulary"
+        require(task.vocabulary.unknown < count, "the unknown token is not in the vocabulary")
+    else:
+        count, kind = len(task.labels), "labels"
+    fits = classes == count or isinstance(classes, str)
+    require(fits, f"{count} {kind}, but {classes} scores in {task.output!r}")
 
 
 def _read_bytes(path: Path) -> bytes:

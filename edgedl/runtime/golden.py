@@ -24,6 +24,17 @@ from edgedl.runtime.errors import BundleError
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 
+# What NumPy and zipfile raise on an archive that is damaged, encrypted or made otherwise.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
+
 
 @dataclass(frozen=True)
 class GoldenVectors:
@@ -48,7 +59,7 @@ def read_npz(content: bytes, where: str) -> Arrays:
         raise BundleError(f"{where} is not an .npz file", "write it with numpy.savez")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise BundleError(
@@ -56,8 +67,12 @@ def read_npz(content: bytes, where: str) -> Arrays:
                 "store plain numeric arrays with numpy.savez",
             ) from None
         raise BundleError(f"{where} is not an .npz file: {error}") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{where} is not a readable .npz file: {error}") from None
+    alien = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
+    if alien:
+        raise BundleError(f"{where} holds {alien[0]!r}, which is no array")
+    return arrays
 
 
 def write_npz(arrays: Mapping[str, Array]) -> bytes:

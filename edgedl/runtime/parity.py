@@ -138,10 +138,11 @@ class _Tally:
 
     def _out_of_tolerance(self, sqnr: float | None, is_state: bool) -> str:
         limit = self.tolerance
-        if limit.atol is not None and self.excess > 0:
+        element_wise = limit.atol is not None or limit.rtol is not None
+        if element_wise and self.excess > 0:
             return (
                 f"max |a-b| {self.max_abs:.3g} in case {self.worst_case} is over "
-                f"{limit.atol:g} + {limit.rtol or 0.0:g}*|b|"
+                f"{limit.atol or 0.0:g} + {limit.rtol or 0.0:g}*|b|"
             )
         # State is no answer: what its noise does is seen in the outputs of later steps.
         if limit.min_sqnr_db is None or sqnr is None or is_state or sqnr >= limit.min_sqnr_db:

@@ -33,6 +33,10 @@ class Stream:
         self._model = model
         self._sizes = sizes
         self._state = manifest.state
+        axes = {d for t in model.inputs for d in t.shape if isinstance(d, str)}
+        if not sizes.keys() <= axes:
+            unknown = sorted(sizes.keys() - axes)[0]
+            raise InputError(f"there is no axis {unknown!r}", f"axes: {', '.join(sorted(axes))}")
         fed_back = {pair.input for pair in self._state}
         self._inputs = tuple(t for t in model.inputs if t.name not in fed_back)
         self._state_specs = tuple(t for t in model.inputs if t.name in fed_back)

@@ -138,8 +138,11 @@ def sample_token(
 ) -> int:
     """Draw a token from logits, (vocabulary,); never the unknown one."""
     scores = logits.astype(np.float64)
-    scores[vocabulary.unknown] = -np.inf
     if temperature == 0:
+        scores[vocabulary.unknown] = -np.inf
         return int(np.argmax(scores))
-    # Gumbel-max: argmax of logits / T plus Gumbel noise is a draw from the softmax.
-    return int(np.argmax(scores / temperature + rng.gumbel(size=scores.shape)))
+    # Gumbel-max: argmax of logits / T plus Gumbel noise is a draw from the softmax. The
+    # largest score is taken off first, so that a tiny T can't overflow it.
+    noisy = (scores - scores.max()) / temperature + rng.gumbel(size=scores.shape)
+    noisy[vocabulary.unknown] = -np.inf
+    return int(np.argmax(noisy))

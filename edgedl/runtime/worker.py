@@ -63,8 +63,8 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     """One launch of a case. Times are in nanoseconds, memory in bytes.
 
     `import_ns` is importing the runtime, `load_ns` opening and verifying the bundle and
-    creating the session (or the subject's factory, its framework's import included), `first_run_ns` the first inference, `samples_ns` each inference
-    after warm-up, raw.
+    creating the session (or the subject's factory, its framework's import included),
+    `first_run_ns` the first inference, `samples_ns` each inference after warm-up, raw.
     """
 
     case: Case

@@ -1,0 +1,160 @@
+"""Cases planned, launched in rounds, and kept when others fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgedl.bench import plan
+from edgedl.bench.plan import (
+    BenchRequest,
+    Row,
+    check_devices,
+    encode_rows,
+    first_failure,
+    plan_cases,
+    run_cases,
+)
+from edgedl.runtime.bundle import TensorSpec
+from edgedl.runtime.errors import BundleError, InputError, UnknownDeviceError, WorkerError
+from edgedl.runtime.worker import Answer, Case, Failure, Request
+from tests.bench.measurements import measurement
+from tests.graphs import change_manifest, replace_variant, write_classifier_bundle
+
+
+class RecordingDevice:
+    """Answers at once; remembers what was run; some variants fail, some die."""
+
+    def __init__(self, fails: str = "", dies: str = "") -> None:
+        self.ran: list[str] = []
+        self._fails = fails
+        self._dies = dies
+
+    def run(self, request: Request) -> Answer:
+        assert isinstance(request, Case)
+        self.ran.append(request.variant)
+        if request.variant == self._fails:
+            return Failure("it can't", "try another", 1)
+        if request.variant == self._dies:
+            raise WorkerError("the worker was killed by SIGKILL")
+        return measurement(request, [1000 + len(self.ran)] * 20)
+
+
+def use(device: RecordingDevice, monkeypatch: pytest.MonkeyPatch) -> RecordingDevice:
+    """Have every case run on that device."""
+    monkeypatch.setattr(plan, "open_device", lambda name: device)
+    return device
+
+
+CASES = [Case("x.bundle", variant) for variant in "abcdef"]
+
+
+def test_every_combination_is_one_case(classifier_bundle: Path, text_bundle: Path) -> None:
+    request = BenchRequest(
+        (str(classifier_bundle), str(text_bundle)),
+        batches=(1, 8),
+        threads=(1, None),
+        sizes=(("time", 4),),
+    )
+    cases = plan_cases(request)
+    assert len(cases) == 2 * 2 * 2 * 2
+    assert len({msgspec.json.encode(case) for case in cases}) == len(cases)
+    assert [c.variant for c in cases[:8]] == ["fp32"] * 4 + ["rounded"] * 4
+    assert cases[0].sizes == {"batch": 1}
+    assert cases[-1].sizes == {"batch": 8, "time": 4}
+    assert {(c.sizes["batch"], c.threads) for c in cases} == {(1, 1), (1, None), (8, 1), (8, None)}
+
+
+def test_variants_and_devices_are_those_asked_for(classifier_bundle: Path) -> None:
+    request = BenchRequest(
+        (str(classifier_bundle),), variants=("rounded",), devices=("cpu", "cuda:1"), least_s=0.25
+    )
+    cases = plan_cases(request)
+    assert [(c.variant, c.device, c.least_s) for c in cases] == [
+        ("rounded", "cpu", 0.25),
+        ("rounded", "cuda:1", 0.25),
+    ]
+
+
+def test_an_unknown_variant_is_refused_before_anything_runs(classifier_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="int4"):
+        plan_cases(BenchRequest((str(classifier_bundle),), variants=("int4",)))
+
+
+def test_a_fixed_batch_can_not_be_swept(tmp_path: Path) -> None:
+    path = write_classifier_bundle(tmp_path / "fixed.bundle")
+    change_manifest(path, inputs=(TensorSpec("image", "float32", (1, 4, 4, 1)),))
+    assert [case.sizes for case in plan_cases(BenchRequest((str(path),)))] == [{}, {}]
+    with pytest.raises(InputError, match="fixed batch size") as caught:
+        plan_cases(BenchRequest((str(path),), batches=(1, 8)))
+    assert "--batch" in caught.value.hint
+
+
+def test_every_case_is_launched_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = use(RecordingDevice(), monkeypatch)
+    rows = run_cases(CASES, launches=5)
+    rounds = ["".join(device.ran[i : i + 6]) for i in range(0, 30, 6)]
+    assert [sorted(order) for order in rounds] == [list("abcdef")] * 5
+    assert len(set(rounds)) > 1
+    assert [row.case.variant for row in rows] == list("abcdef")
+    assert all(len(row.measurements) == 5 for row in rows)
+    assert all(m.case == row.case for row in rows for m in row.measurements)
+
+
+def test_the_order_is_the_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        device = use(RecordingDevice(), monkeypatch)
+        run_cases(CASES, launches=3, seed=seed)
+        orders.append(device.ran)
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+@pytest.mark.parametrize("how", ["fails", "dies"])
+def test_a_case_that_fails_is_not_launched_again_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    device = use(RecordingDevice(**{how: "c"}), monkeypatch)
+    seen: list[Case] = []
+    rows = run_cases(CASES, launches=3, progress=seen.append)
+    assert device.ran.count("c") == 1
+    assert [len(row.measurements) for row in rows] == [3, 3, 0, 3, 3, 3]
+    assert [row.failure is not None for row in rows] == [False, False, True, False, False, False]
+    assert len(seen) == 18
+    error = first_failure(rows)
+    assert error is not None
+    assert str(error).startswith("c: ")
+    assert first_failure(rows[:2]) is None
+
+
+def test_a_broken_variant_leaves_the_others_measured(tmp_path: Path) -> None:
+    path = write_classifier_bundle(tmp_path / "broken.bundle")
+    replace_variant(path, "fp32", b"no model")
+    cases = [
+        Case(str(path), variant, threads=1, warmup_s=0.0, least_s=0.0, least_count=3)
+        for variant in ("fp32", "rounded")
+    ]
+    broken, sound = run_cases(cases, launches=1)
+    assert broken.failure is not None
+    assert "fp32.onnx" in broken.failure.message
+    assert len(sound.measurements[0].samples_ns) == 3
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:x"])
+def test_unknown_devices_are_refused_before_anything_runs(name: str) -> None:
+    check_devices(["cpu", "cuda", "cuda:1"])
+    with pytest.raises(UnknownDeviceError):
+        check_devices(["cpu", name])
+
+
+def test_rows_are_kept_raw_one_line_each() -> None:
+    case = Case("x.bundle", "a")
+    rows = [Row(case, (measurement(case, [3, 1, 2]),)), Row(case, (), Failure("no", "", 1))]
+    lines = encode_rows(rows).splitlines()
+    assert [msgspec.json.decode(line, type=Row) for line in lines] == rows
+    first = msgspec.json.decode(lines[0])
+    assert first["measurements"][0]["samples_ns"] == [3, 1, 2]
+    assert first["measurements"][0]["host"]["processor"] == "Cortex-A72"

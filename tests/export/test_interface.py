@@ -1,0 +1,115 @@
+"""`--dynamic`, `--state`, and public names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgedl.export.errors import SourceError
+from edgedl.export.interface import (
+    DynamicAxis,
+    clean_name,
+    infer_outputs,
+    name_outputs,
+    parse_dynamic,
+    parse_state,
+    with_dynamic,
+)
+from edgedl.runtime.bundle import StatePair, TensorSpec
+from tests.export.conftest import Export
+from tests.export.fake_source import FEATURES, FakeSource, dense_answer, dense_graph, way
+
+
+@pytest.mark.parametrize(
+    ("text", "axis"),
+    [
+        ("tokens:1=time", DynamicAxis("tokens", 1, "time")),
+        ("x:0=batch", DynamicAxis("x", 0, "batch")),
+        ("a.b:12=_n", DynamicAxis("a.b", 12, "_n")),
+    ],
+)
+def test_dynamic_is_read(text: str, axis: DynamicAxis) -> None:
+    assert parse_dynamic(text) == axis
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tokens", "tokens:1", "tokens=time", "tokens:x=time", "tokens:-1=time",
+             ":1=time", "tokens:1=", "tokens:1=7", "tokens:1=a b", "a:1=b=c"]
+)  # fmt: skip
+def test_dynamic_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="INPUT:AXIS=NAME"):
+        parse_dynamic(text)
+
+
+def test_state_is_read() -> None:
+    assert parse_state("h_out=h") == StatePair(input="h", output="h_out")
+
+
+@pytest.mark.parametrize("text", ["", "h", "=h", "h=", "a=b=c"])
+def test_state_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="OUT=IN"):
+        parse_state(text)
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"), [("y:0=n", "no such input"), ("x:2=n", "no such axis")]
+)
+def test_a_dynamic_axis_that_is_not_there_is_refused(axis: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
+        with_dynamic([TensorSpec("x", "float32", (2, 3))], [parse_dynamic(axis)])
+    assert "x: float32[2, 3]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [("x", "x"), ("x:0", "x"), ("model/dense_1/BiasAdd:0", "BiasAdd"), ("a b", "a_b"), (":0", "tensor")],
+)  # fmt: skip
+def test_names_are_cleaned(raw: str, clean: str) -> None:
+    assert clean_name(raw) == clean
+
+
+def test_an_output_with_an_inputs_name_is_its_next_state() -> None:
+    names, pairs = name_outputs(["y", "h"], ["x", "h"], [])
+    assert names == ("y", "h_out")
+    assert pairs == (StatePair(input="h", output="h_out"),)
+
+
+def test_a_declared_pair_is_kept_and_wins() -> None:
+    names, pairs = name_outputs(["y", "hn"], ["x", "h"], [StatePair(input="h", output="hn")])
+    assert names == ("y", "hn")
+    assert pairs == (StatePair(input="h", output="hn"),)
+
+
+@pytest.mark.parametrize("pair", ["nowhere=x", "y=nowhere"])
+def test_a_pair_of_tensors_that_are_not_there_is_refused(pair: str) -> None:
+    with pytest.raises(SourceError, match=f"--state {pair}: there is no such tensor"):
+        name_outputs(["y"], ["x"], [parse_state(pair)])
+
+
+def test_two_outputs_of_one_clean_name_are_refused() -> None:
+    with pytest.raises(SourceError, match="two outputs have one name"):
+        name_outputs(["a/y:0", "b/y:0"], ["x"], [])
+
+
+def test_output_axes_are_called_after_the_input_axes_they_follow() -> None:
+    runs = [
+        ({"batch": b, "time": t}, {"y": np.zeros((b, t, 5), np.float32), "n": np.zeros(2 * t)})
+        for b in (1, 4)
+        for t in (1, 7)
+    ]
+    assert infer_outputs(["y", "n"], runs) == (
+        TensorSpec("y", "float32", ("batch", "time", 5)),
+        TensorSpec("n", "float64", ("n_0",)),
+    )
+
+
+def test_an_axis_named_on_the_command_line_is_dynamic_in_the_bundle(export: Export) -> None:
+    source = FakeSource(
+        (TensorSpec("x", "float32", (3, FEATURES)),),
+        ("logits",),
+        lambda feeds: (dense_answer(feeds["x"]),),
+        (way(dense_graph),),
+    )
+    bundle = export(source, dynamic=(parse_dynamic("x:0=batch"),), recipes=("fp32",))
+    assert bundle.manifest.inputs[0].shape == ("batch", FEATURES)
+    assert bundle.manifest.outputs[0].shape[0] == "batch"
