@@ -17,6 +17,7 @@ WRONG = OutputParity("y", False, 2.0, 1.0, "only", reason="max |a-b| 2 is over 1
 def measurement(case: Case, samples_ns: Sequence[int] = (1000,) * 20, **fields: Any) -> Measurement:
     """A measurement of a case, right and on one machine unless said otherwise."""
     given = {
+        "import_ns": 3_000_000,
         "load_ns": 5_000_000,
         "first_run_ns": 40_000,
         "peak_resident": 64 << 20,
