@@ -77,4 +77,6 @@ def _lines(
 
 
 def _baseline(axes: Axes, name: str, loss: float) -> None:
-    axes.axhline(loss, color=BASELINE_COLOUR, linestyle="--", linewidth=1.2, label=name)
+    axes.axhline(
+        loss, color=BASELINE_COLOUR, linestyle="--", linewidth=1.2, label=f"{name} ({loss:.2f})"
+    )

@@ -48,14 +48,14 @@ class Source:
     fetch: Callable[[Sequence[str]], Mapping[str, bytes]]
 
 
-def from_mirror(names: Sequence[str]) -> Mapping[str, bytes]:
+def from_mirror(names: Sequence[str], url: str = MIRROR) -> Mapping[str, bytes]:
     """The file that Keras itself downloads, with its arrays turned back into IDX.
 
     Raises:
         TrainingError: No answer, or not the expected one.
     """
     try:
-        content = _download(MIRROR)
+        content = _download(url)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: idx_bytes(arrays[MIRROR_ARRAYS[name]]) for name in names}
     except (OSError, http.client.HTTPException) as error:

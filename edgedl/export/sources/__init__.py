@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,30 +86,39 @@ def open_source(source: str, weights: Path | None = None) -> Source:
 
 def _from_factory(source: str, weights: Path | None) -> Source:
     factory = load_factory(source)
-    if weights is not None or _framework_of(factory) == "torch":
+    if weights is not None:
         from edgedl.export.sources.torch import build_torch
 
         return build_torch(factory, source, weights)
+    if required_parameters(factory):
+        raise SourceError(f"{source} needs an argument", "give its file with --weights FILE")
     model = call_factory(factory, source)
-    match type(model).__mro__:
-        case mro if any(c.__module__.startswith("keras.") for c in mro):
-            from edgedl.export.sources.keras import KerasSource
+    if _is_made_by(model, "keras"):
+        from edgedl.export.sources.keras import KerasSource
 
-            return KerasSource(model)
-        case mro if any(c.__module__.startswith("torch.nn") for c in mro):
-            from edgedl.export.sources.torch import TorchSource
+        return KerasSource(model)
+    if _is_made_by(model, "torch"):
+        from edgedl.export.sources.torch import TorchSource
 
-            return TorchSource(model)
+        return TorchSource(model)
     raise SourceError(
         f"{source} returned a {type(model).__name__}",
         "a factory returns a Keras model or a torch nn.Module",
     )
 
 
-def _framework_of(factory: Callable[..., Any]) -> str:
-    """`torch` for a class that is a module; its instances would say the same."""
-    mro = getattr(factory, "__mro__", ())
-    return "torch" if any(c.__module__.startswith("torch.nn") for c in mro) else ""
+def _is_made_by(model: object, framework: str) -> bool:
+    """Whether a class of that framework is among the model's classes; imports nothing."""
+    return any(c.__module__.split(".")[0] == framework for c in type(model).__mro__)
+
+
+def required_parameters(factory: Callable[..., Any]) -> list[str]:
+    """The positional parameters without a default."""
+    return [
+        name
+        for name, p in inspect.signature(factory).parameters.items()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 def load_factory(source: str) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgedl.export.errors import ConversionError, SamplesError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
-from edgedl.export.sources import Conversion, call_factory
+from edgedl.export.sources import Conversion, call_factory, required_parameters
 from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import MissingExtraError
 from edgedl.runtime.golden import Array, Arrays
@@ -30,8 +30,8 @@ DYNAMO_LEAST_OPSET = 18
 SMALL_INPUT = 4096  # elements
 
 
-def build_torch(factory: Callable[..., Any], source: str, weights: Path | None) -> TorchSource:
-    """Call a factory, with its weights where there are some.
+def build_torch(factory: Callable[..., Any], source: str, weights: Path) -> TorchSource:
+    """Call a factory, with its weights.
 
     A factory with a required parameter is called with the loaded file (a dict of
     tensors and plain values); one without gets the file as its module's state dict.
@@ -40,17 +40,15 @@ def build_torch(factory: Callable[..., Any], source: str, weights: Path | None) 
         SourceError: The weights can't be loaded safely, or don't fit.
     """
     torch = import_torch()
-    loaded = None if weights is None else _load_weights(torch, weights)
-    takes_weights = any(
-        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        for p in inspect.signature(factory).parameters.values()
-    )
-    if takes_weights and loaded is None:
-        raise SourceError(f"{source} needs an argument", "give its file with --weights FILE")
+    loaded = _load_weights(torch, weights)
+    takes_weights = bool(required_parameters(factory))
     module = call_factory(factory, source, *([loaded] if takes_weights else []))
     if not isinstance(module, torch.nn.Module):
-        raise SourceError(f"{source} returned a {type(module).__name__}, not an nn.Module")
-    if loaded is not None and not takes_weights:
+        raise SourceError(
+            f"{source} returned a {type(module).__name__}, not an nn.Module",
+            "--weights goes with a factory of a torch module",
+        )
+    if not takes_weights:
         call_factory(lambda: module.load_state_dict(loaded), f"{source}: {weights}")
     return TorchSource(module)
 
