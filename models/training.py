@@ -53,9 +53,9 @@ class Epoch:
         """The row as a person reads it while the run goes on."""
         return (
             f"epoch {self.number:>{len(str(epochs))}}/{epochs}"
-            f"  loss {self.loss:.4f}  accuracy {self.accuracy:.2%}"
+            f"  loss {self.loss:.4f}  accuracy {100 * self.accuracy:.2f} %"
             f"  validation loss {self.validation_loss:.4f}"
-            f"  accuracy {self.validation_accuracy:.2%}"
+            f"  accuracy {100 * self.validation_accuracy:.2f} %"
             f"  {self.seconds:.1f} s"
         )
 

@@ -134,7 +134,7 @@ def train(options: Options, invocation: training.Invocation) -> None:
     announce("evaluation")
     learning.restore_best(model, best)
     loss, accuracy = learning.evaluate(model, material.test)
-    say(f"kept epoch {best.epoch}; test loss {loss:.4f}  accuracy {accuracy:.2%}")
+    say(f"kept epoch {best.epoch}; test loss {loss:.4f}  accuracy {100 * accuracy:.2f} %")
     learning.save_model(options.out / "model.pt", model, shape, material.vocabulary)
     write_history(options.out, history, material.baseline)
     write_export_inputs(options, material)

@@ -46,17 +46,13 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
 def build(seed: int, learning_rate: float) -> keras.Model:
     """The network, compiled: image (n, 28, 28, 1) to probabilities (n, 10)."""
     keras.utils.set_random_seed(seed)
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28, 1), name="image"),
-            keras.layers.Conv2D(32, 3, activation="relu"),  # (n, 26, 26, 32)
-            keras.layers.MaxPooling2D(2),  # (n, 13, 13, 32)
-            keras.layers.Flatten(),  # (n, 5408)
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(10, activation="softmax", name="probabilities"),
-        ],
-        name="digits_cnn",
-    )
+    image = keras.Input((28, 28, 1), name="image")
+    x = keras.layers.Conv2D(32, 3, activation="relu")(image)  # (n, 26, 26, 32)
+    x = keras.layers.MaxPooling2D(2)(x)  # (n, 13, 13, 32)
+    x = keras.layers.Flatten()(x)  # (n, 5408)
+    x = keras.layers.Dense(128, activation="relu")(x)
+    probabilities = keras.layers.Dense(10, activation="softmax", name="probabilities")(x)
+    model = keras.Model(image, probabilities, name="digits_cnn")
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="sparse_categorical_crossentropy",

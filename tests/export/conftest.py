@@ -38,7 +38,7 @@ def export(
 ) -> Export:
     """Export a fake source to tmp_path/m.bundle, without onnxsim unless asked for."""
 
-    def run(source: FakeSource, tell: Any = stages.append, **request: Any) -> Bundle:
+    def run(source: FakeSource, /, tell: Any = stages.append, **request: Any) -> Bundle:
         monkeypatch.setattr(pipeline, "open_source", lambda given, weights: source)
         settings = {"source": "model.fake", "output": tmp_path / "m.bundle", "simplify": False}
         return pipeline.export(ExportRequest(**{**settings, **request}), tell)

@@ -132,7 +132,7 @@ class TorchSource:
         script = Conversion(
             "torch.onnx.export(dynamo=False)",
             "the TorchScript exporter maps a recurrent layer to one ONNX operator with a free "
-            "sequence length; torch.export bakes the example's length into its decomposition",
+            "sequence length; torch.export declares the example's length in its result",
             self._torchscript,
         )
         return (script, dynamo) if self._is_recurrent() else (dynamo, script)
