@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from edgedl.devices import open_device
 from edgedl.runtime.bundle import open_bundle
-from edgedl.runtime.errors import EdgedlError, InputError, WorkerError
+from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError
+from edgedl.runtime.parity import failures
 from edgedl.runtime.worker import Answer, Case, Failure, Measurement
 
 DEFAULT_LAUNCHES = 5
@@ -130,8 +131,12 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
 
 
 def first_failure(rows: Sequence[Row]) -> EdgedlError | None:
-    """The first case that failed, as an error to end with."""
+    """The first case that failed or answered wrongly, as an error to end with."""
     for row in rows:
         if row.failure is not None:
             return EdgedlError(f"{row.case.name}: {row.failure.message}", row.failure.hint)
+    for row in rows:
+        wrong = [reason for m in row.measurements for reason in failures(m.parity)]
+        if wrong:
+            return ParityError(f"{row.case.name} answers wrongly: {wrong[0]}", "see edgedl parity")
     return None

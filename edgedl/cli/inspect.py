@@ -47,9 +47,10 @@ def overview(manifest: Manifest) -> list[str]:
         for spec in manifest.outputs
     ]
     provenance = manifest.provenance
-    source = provenance.get("source", {})
-    conversion = provenance.get("conversion", {})
-    samples = provenance.get("samples", {})
+    source, conversion, samples = (
+        value if isinstance(value := provenance.get(key), dict) else {}
+        for key in ("source", "conversion", "samples")
+    )
     way = conversion.get("path")
     lines.append(f"  from {source.get('framework')} {source.get('given')} by {way}")
     lines += [f"       not by {r['path']}: {r['reason']}" for r in conversion.get("rejected", [])]

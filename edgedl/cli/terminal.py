@@ -54,7 +54,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> None:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {' '.join(message.split())}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
     raise SystemExit(exit_code)

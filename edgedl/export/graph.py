@@ -78,24 +78,30 @@ def _rename_values(graph: GraphProto, names: Mapping[str, str]) -> None:
     """Rename values everywhere; an inner value that has a new name's name steps aside."""
     taken = set(names.values()) - set(names)
     inner = {v for node in _nodes(graph) for v in (*node.input, *node.output)}
-    inner |= {i.name for i in graph.initializer}
+    inner |= {i.name for part in _graphs(graph) for i in part.initializer}
     mapping = {**{name: f"{name}__inner" for name in taken & inner}, **names}
     for node in _nodes(graph):
         node.input[:] = [mapping.get(v, v) for v in node.input]
         node.output[:] = [mapping.get(v, v) for v in node.output]
-    for initializer in graph.initializer:
-        initializer.name = mapping.get(initializer.name, initializer.name)
+    for part in _graphs(graph):
+        for value in (*part.initializer, *part.input, *part.output, *part.value_info):
+            value.name = mapping.get(value.name, value.name)
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and every subgraph."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            subgraphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else []
+            for subgraph in (*subgraphs, *attribute.graphs):
+                yield from _graphs(subgraph)
 
 
 def _nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
     """Every node, those of subgraphs included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
-            for subgraph in attribute.graphs:
-                yield from _nodes(subgraph)
+    for part in _graphs(graph):
+        yield from part.node
 
 
 def operators(model: ModelProto) -> dict[str, int]:

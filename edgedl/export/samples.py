@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,38 +129,43 @@ def check_samples(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], orig
 def split(samples: Samples, evaluation: Evaluation | None) -> tuple[Samples, Samples]:
     """Samples for golden vectors and samples for calibration, without a common one.
 
-    Calibration also leaves out every sample that is in the evaluation set.
+    Neither has a sample of the evaluation set.
+
+    Raises:
+        SamplesError: Every sample is in the evaluation set.
     """
-    count = samples.count
-    golden = np.arange(max(1, min(GOLDEN_SAMPLES, count // 4)))
-    seen = set(_digests(samples, golden))
-    if evaluation is not None:
-        seen |= _evaluation_digests(samples, evaluation)
-    rest = np.arange(len(golden), count)
-    fresh = [int(i) for i, d in zip(rest, _digests(samples, rest), strict=True) if d not in seen]
-    return _only(samples, golden), _only(samples, np.array(fresh, np.int64))
+    names = {s.name for s in samples.specs} & (evaluation.arrays.keys() if evaluation else set())
+    judged = set(_digests(samples.specs, evaluation.arrays, names)) if evaluation else set()
+    compared = _digests(samples.specs, samples.arrays, names)
+    digests = _digests(samples.specs, samples.arrays, samples.arrays.keys())
+    unseen = [i for i in range(samples.count) if not compared or compared[i] not in judged]
+    if not unseen:
+        raise SamplesError(
+            f"every sample of {samples.origin} is also an evaluation sample",
+            "take them from the training data",
+        )
+    golden = unseen[: max(1, min(GOLDEN_SAMPLES, len(unseen) // 4))]
+    proven = {digests[i] for i in golden} if digests else set()
+    rest = [i for i in unseen[len(golden) :] if digests[i] not in proven]
+    return _only(samples, golden), _only(samples, rest)
 
 
-def _only(samples: Samples, index: Array) -> Samples:
-    return Samples(samples.part(index), samples.specs, samples.origin, samples.sha256)
+def _only(samples: Samples, index: Sequence[int]) -> Samples:
+    return Samples(
+        samples.part(np.array(index, np.int64)), samples.specs, samples.origin, samples.sha256
+    )
 
 
-def _digests(samples: Samples, index: Array) -> list[bytes]:
-    """One digest per sample, over the inputs that are not the same in all of them."""
+def _digests(
+    specs: Sequence[TensorSpec], arrays: Mapping[str, Array], names: Collection[str]
+) -> list[bytes]:
+    """One digest per sample over the named inputs; none where none has a batch axis."""
     rows = [
-        np.moveaxis(samples.arrays[s.name], s.shape.index(BATCH), 0)
-        for s in samples.specs
-        if BATCH in s.shape
+        np.moveaxis(arrays[spec.name], spec.shape.index(BATCH), 0)
+        for spec in specs
+        if spec.name in names and BATCH in spec.shape
     ]
-    return [_digest([row[i] for row in rows]) for i in index] if rows else []
-
-
-def _evaluation_digests(samples: Samples, evaluation: Evaluation) -> set[bytes]:
-    names = [s.name for s in samples.specs if BATCH in s.shape]
-    if any(name not in evaluation.arrays for name in names):
-        return set()
-    shadow = Samples(evaluation.arrays, samples.specs, "", "")
-    return set(_digests(shadow, np.arange(shadow.count)))
+    return [_digest(sample) for sample in zip(*rows, strict=True)]
 
 
 def _digest(arrays: Sequence[Array]) -> bytes:

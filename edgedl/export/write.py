@@ -76,11 +76,14 @@ def _put_in_place(scratch: Path, target: Path) -> None:
         scratch.rename(target)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(aside)
     try:
+        target.rename(aside)
         scratch.rename(target)
-    except OSError:
-        aside.rename(target)
+    except BaseException:
+        if target.exists():
+            aside.rmdir()
+        else:
+            aside.rename(target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 

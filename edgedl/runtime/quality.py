@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedl.runtime.bundle import Manifest, Quality, TensorSpec, TextGeneration, Tolerance, Variant
+from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.parity import Runner, classes_of
 
@@ -60,6 +61,12 @@ def answer(
     for part, start, stop in batches(samples, inputs, EVALUATION_BATCH):
         logits = run({**zero_state(inputs, samples, stop - start), **part})[output]
         expected = labels[start:stop]
+        if logits.shape[:-1] != expected.shape:
+            raise InputError(
+                f"labels of shape {list(expected.shape)} don't fit {output!r} of shape "
+                f"{list(logits.shape)}",
+                "there is one label for every position",
+            )
         top1.append(np.argmax(logits, -1))
         nats += float(_cross_entropy(logits, expected).sum())
     return Answers(np.concatenate(top1), nats / labels.size)

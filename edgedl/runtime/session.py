@@ -221,7 +221,7 @@ def open_session(content: bytes, device: str, threads: int, where: str) -> Any:
     provider, settings = resolve_provider(device)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised; nothing is printed as well
     try:
         session = ort.InferenceSession(
             content, options, providers=[(provider.name, settings)], enable_fallback=False

@@ -19,14 +19,14 @@ def _write(tmp_path: Path, text: str, name: str = "factory.py") -> str:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.onnx", "no such file"),
+        ("nowhere.onnx", "not a source"),
         ("nowhere.keras", "missing"),
         ("nowhere.py:build", "missing"),
         ("no_such_module:build", "No module named 'no_such_module'"),
         ("json:no_such_function", "no callable 'no_such_function'"),
         ("json:decoder", "no callable 'decoder'"),
         ("", "not a source"),
-        (".", "neither"),
+        (".", "not a source"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(source: str, message: str) -> None:

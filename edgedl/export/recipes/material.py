@@ -12,7 +12,15 @@ import onnx
 from edgedl.export.errors import RecipeError
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
+from edgedl.runtime.session import ENGINE_ERRORS
 
+QUANTISER_ERRORS: tuple[type[Exception], ...] = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    *ENGINE_ERRORS,
+)
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
@@ -42,7 +50,7 @@ def quantise(make: Callable[[], None], recipe: str) -> None:
     try:
         with quiet():
             make()
-    except (ValueError, RuntimeError, KeyError, TypeError, AssertionError) as error:
+    except QUANTISER_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RecipeError(
             f"{recipe}: onnxruntime's quantiser failed: {reason}", "leave this recipe out"

@@ -138,28 +138,31 @@ def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any
         return factory(*args)
     except Exception as error:
         raise SourceError(
-            f"{source} raised {type(error).__name__}: {error}", "call it in Python to see where"
+            f"{source} raised {type(error).__name__}: {' '.join(str(error).split())}",
+            "call it in Python to see where",
         ) from error
 
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise SourceError(f"{path} is missing", "give file.py:factory")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_factory_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # A script imports its neighbours; so may a factory's file.
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        return call_factory(lambda: spec.loader.exec_module(module) or module, str(path))  # type: ignore[union-attr]
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
+    _put_on_path(path.parent.resolve())
+    sys.modules[name] = module  # dataclasses, among others, look their module up
+    call_factory(spec.loader.exec_module, str(path), module)
+    return module
 
 
 def _import_module(name: str) -> Any:
-    sys.path.insert(0, "")
-    try:
-        return call_factory(lambda: importlib.import_module(name), name)
-    finally:
-        sys.path.remove("")
+    _put_on_path(Path.cwd())
+    return call_factory(importlib.import_module, name, name)
+
+
+def _put_on_path(folder: Path) -> None:
+    """As Python does for a script, and for `-m`: a factory may import its neighbours."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
