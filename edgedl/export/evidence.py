@@ -12,6 +12,7 @@ from edgedl.export.errors import SamplesError
 from edgedl.export.interface import Interface
 from edgedl.export.samples import Evaluation, Samples, check_samples, read_arrays
 from edgedl.runtime.bundle import Quality, Task, TensorSpec
+from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.parity import Runner
 from edgedl.runtime.quality import BATCH, Answers, answer, judge
@@ -101,7 +102,10 @@ def label(
     low, high = int(evaluation.labels.min()), int(evaluation.labels.max())
     if low < 0 or (isinstance(classes, int) and high >= classes):
         raise SamplesError(f"{evaluation.origin}: labels from {low} to {high} don't fit {spec}")
-    answers = answer(source, interface.inputs, evaluation.arrays, evaluation.labels, output)
+    try:
+        answers = answer(source, interface.inputs, evaluation.arrays, evaluation.labels, output)
+    except InputError as error:
+        raise SamplesError(f"{evaluation.origin}: {error.message}", error.hint) from None
     return Labelled(evaluation.arrays, evaluation.labels, output, task, answers)
 
 

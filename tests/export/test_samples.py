@@ -169,7 +169,8 @@ def test_the_split_is_what_the_study_uses(tmp_path: Path) -> None:
     study = study_source(dense_source(), request)
     ranges = _rows(study.calibration.arrays["x"])
     proofs = _rows(np.concatenate([v.inputs["x"] for v in study.reference.golden]))
-    assert len(ranges) == 40
+    assert len(ranges) == 45
+    assert not proofs & _rows(held_out)
     assert not ranges & _rows(held_out)
     assert not ranges & proofs
 
@@ -231,3 +232,23 @@ def test_a_leading_axis_need_not_be_the_batch(export: Export, tmp_path: Path) ->
     assert study.given.count == 40
     assert study.calibration.arrays["x"].shape == (FEATURES, 30)
     assert study.interface.outputs == (TensorSpec("logits", "float32", ("batch", CLASSES)),)
+
+
+def test_samples_that_are_all_evaluation_samples_are_refused(
+    export: Export, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "samples.npz", x=GOOD)
+    np.savez(tmp_path / "eval.npz", x=GOOD, labels=np.argmax(dense_answer(GOOD), -1))
+    files = {"samples": tmp_path / "samples.npz", "evaluation": tmp_path / "eval.npz"}
+    with pytest.raises(SamplesError, match="is also an evaluation sample"):
+        export(dense_source(), **files)
+
+
+def test_a_model_whose_sizes_are_all_fixed_is_exported(export: Export) -> None:
+    fixed = TensorSpec("x", "float32", (3, FEATURES))
+    source = FakeSource(
+        (fixed,), ("logits",), lambda feeds: (dense_answer(feeds["x"]),), dense_source().ways
+    )
+    manifest = export(source, recipes=("fp32",)).manifest
+    assert manifest.outputs[0].shape == (3, CLASSES)
+    assert [case.name for case in manifest.golden.cases] == ["fixed"]

@@ -11,6 +11,12 @@ from edgedl.export.errors import SourceError
 from edgedl.export.sources import call_factory, load_factory, open_source
 
 
+@pytest.fixture(autouse=True)
+def _own_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factory's directory stays on the path; not past the test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 def _write(tmp_path: Path, text: str, name: str = "factory.py") -> str:
     (tmp_path / name).write_text(text)
     return f"{tmp_path / name}:build"
@@ -62,12 +68,10 @@ def test_a_factory_is_called_by_module_name() -> None:
 
 
 def test_a_factory_file_may_import_its_neighbours(tmp_path: Path) -> None:
-    path = list(sys.path)
     (tmp_path / "neighbour_at_once.py").write_text("answer = 42\n")
     text = "from neighbour_at_once import answer\ndef build():\n    return answer\n"
     source = _write(tmp_path, text)
     assert call_factory(load_factory(source), source) == 42
-    assert sys.path == path
 
 
 def test_a_factory_may_import_its_neighbours_when_it_is_called(tmp_path: Path) -> None:

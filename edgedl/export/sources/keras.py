@@ -56,6 +56,8 @@ def import_keras() -> Any:
         with quiet():
             import keras
             import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU now, while nobody listens
     except ImportError as error:
         raise MissingExtraError(f"tensorflow ({error})", "tensorflow") from error
     if keras.backend.backend() != "tensorflow":
