@@ -94,7 +94,7 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
     for way in study.source.conversions():
         watch = Stopwatch()
         try:
-            model, outputs = _try_conversion(way, study, opset)
+            model, outputs = _try_conversion(way, study, opset, request.min_ort)
         except (ConversionError, EngineError, ParityError) as error:
             wrong |= isinstance(error, ParityError)
             rejected.append({"path": way.name, "reason": error.message})
@@ -109,10 +109,13 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
 
 
 def _try_conversion(
-    way: Conversion, study: Study, opset: int
+    way: Conversion, study: Study, opset: int, min_ort: str | None
 ) -> tuple[onnx.ModelProto, tuple[OutputParity, ...]]:
     model = way.convert(study.interface, study.example, opset)
     model = graph.with_least_ir(graph.set_interface(model, study.interface))
+    needs = graph.least_onnxruntime(model)
+    if min_ort is not None and graph.release(needs) > graph.release(min_ort):
+        raise ConversionError(f"its result needs onnxruntime {needs}; --min-ort is {min_ort}")
     bad = graph.has_bad_weights(model)
     if bad:
         raise ConversionError(f"weight {bad!r} holds NaN or infinite values")

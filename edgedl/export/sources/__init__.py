@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface
+from edgedl.export.quiet import quiet
 from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array, Arrays
 
@@ -85,6 +87,8 @@ def open_source(source: str, weights: Path | None = None) -> Source:
 
 
 def _from_factory(source: str, weights: Path | None) -> Source:
+    # Before a factory's file may import TensorFlow, which reads it once.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     factory = load_factory(source)
     if weights is not None:
         from edgedl.export.sources.torch import build_torch
@@ -135,7 +139,8 @@ def load_factory(source: str) -> Callable[..., Any]:
 def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any:
     """Call a user's factory; whatever it raises becomes one line."""
     try:
-        return factory(*args)
+        with quiet():
+            return factory(*args)
     except Exception as error:
         raise SourceError(
             f"{source} raised {type(error).__name__}: {' '.join(str(error).split())}",
