@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise TrainingError(
             f"{path} can't be written: {error.strerror or error}",
-            "make room or choose another folder, then run again",
+            "make room, then run again (with --resume to keep finished epochs)",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

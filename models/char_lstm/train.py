@@ -11,6 +11,7 @@ samples.npz, eval.npz and task.json. Results go to stdout, everything else to st
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -71,7 +72,7 @@ class Material:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--epochs", type=click.IntRange(1), default=5, help="Passes over the text.")
+@click.option("--epochs", type=click.IntRange(1), default=4, help="Passes over the text.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, help="Parallel streams.")
 @click.option("--sequence", type=click.IntRange(1, 4096), default=32, help="Characters a step.")
 @click.option("--hidden-size", type=click.IntRange(1, 4096), default=256, help="LSTM units.")
@@ -268,12 +269,13 @@ def write_export_inputs(options: Options, material: Material) -> None:
 
 def export_command(out: Path) -> str:
     """What to run next."""
-    return (
-        "edgedl export models/char_lstm/model.py:from_checkpoint"
-        f" --weights {out}/model.pt -o text.bundle --samples {out}/samples.npz"
-        f" --eval {out}/eval.npz --task {out}/task.json --dynamic tokens:0=batch"
-        " --dynamic tokens:1=time --dynamic h:1=batch --dynamic c:1=batch"
-    )
+    command = ["edgedl", "export", "models/char_lstm/model.py:from_checkpoint"]
+    command += ["--weights", f"{out}/model.pt", "-o", "text.bundle"]
+    command += ["--samples", f"{out}/samples.npz", "--eval", f"{out}/eval.npz"]
+    command += ["--task", f"{out}/task.json"]
+    for axis in ("tokens:0=batch", "tokens:1=time", "h:1=batch", "c:1=batch"):
+        command += ["--dynamic", axis]
+    return shlex.join(command)
 
 
 if __name__ == "__main__":

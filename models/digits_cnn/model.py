@@ -43,7 +43,7 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
         self.advance(batch + 1, f"loss {logs['loss']:.4f}" if logs else "")
 
 
-def build(seed: int, learning_rate: float) -> keras.Model:
+def build(seed: int) -> keras.Model:
     """The network, compiled: image (n, 28, 28, 1) to probabilities (n, 10)."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((28, 28, 1), name="image")
@@ -54,7 +54,7 @@ def build(seed: int, learning_rate: float) -> keras.Model:
     probabilities = keras.layers.Dense(10, activation="softmax", name="probabilities")(x)
     model = keras.Model(image, probabilities, name="digits_cnn")
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=keras.optimizers.Adam(),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
@@ -68,6 +68,7 @@ def train_epoch(
     validation: Examples,
     number: int,
     batch_size: int,
+    learning_rate: float,
 ) -> Epoch:
     """One pass over the images in the order given, then the validation images.
 
@@ -75,6 +76,7 @@ def train_epoch(
         TrainingError: The loss is no longer a number.
     """
     elapsed = stopwatch()
+    model.optimizer.learning_rate = learning_rate
     with progress(f"epoch {number}", math.ceil(len(shuffled) / batch_size)) as advance:
         fitted = model.fit(
             shuffled.images,
