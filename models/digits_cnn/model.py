@@ -68,7 +68,6 @@ def train_epoch(
     validation: Examples,
     number: int,
     batch_size: int,
-    learning_rate: float,
 ) -> Epoch:
     """One pass over the images in the order given, then the validation images.
 
@@ -76,7 +75,6 @@ def train_epoch(
         TrainingError: The loss is no longer a number.
     """
     elapsed = stopwatch()
-    model.optimizer.learning_rate = learning_rate
     with progress(f"epoch {number}", math.ceil(len(shuffled) / batch_size)) as advance:
         fitted = model.fit(
             shuffled.images,
