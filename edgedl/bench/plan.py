@@ -119,12 +119,6 @@ def _launch(case: Case) -> Answer:
         return Failure(error.message, error.hint, error.exit_code)
 
 
-def check_devices(names: Sequence[str]) -> None:
-    """Refuse unknown devices before anything is measured."""
-    for name in names:
-        open_device(name)
-
-
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Rows as JSON lines, raw samples and the machine included."""
     return msgspec.json.Encoder().encode_lines(rows)
@@ -134,7 +128,7 @@ def first_failure(rows: Sequence[Row]) -> EdgedlError | None:
     """The first case that failed or answered wrongly, as an error to end with."""
     for row in rows:
         if row.failure is not None:
-            return EdgedlError(f"{row.case.name}: {row.failure.message}", row.failure.hint)
+            return row.failure.error(f"{row.case.name}: ")
     for row in rows:
         wrong = [reason for m in row.measurements for reason in failures(m.parity)]
         if wrong:

@@ -107,7 +107,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         host = done[0].measurements[0].host
         notes.append(
             f"{len(done[0].measurements)} launches of each case, interleaved; "
-            f"{min(counts)} to {max(counts)} samples; medians of all, interval by bootstrap"
+            f"{min(counts)} to {max(counts)} samples; every launch weighs the same"
+            "; interval of the median by Student's t over launches"
         )
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
         notes.append(

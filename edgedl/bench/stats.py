@@ -1,4 +1,8 @@
-"""Statistics of timings: derived from raw samples, never stored alone."""
+"""Statistics of timings: derived from raw samples, never stored alone.
+
+Launches are stopped by time, so a fast one has more samples than a slow one. Every
+launch weighs the same here, whatever its number of samples.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-RESAMPLES = 1000
-# Within a launch a resample of this many draws is as good as one of all of them.
-MOST_DRAWS = 500
+# Student's t at 97.5 % for 1, 2, ... degrees of freedom; the last one serves for more.
+T_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,39 +43,43 @@ def least_samples(quantile: float) -> int:
 
 def percentile(launches: Sequence[Sequence[int]], quantile: float) -> float | None:
     """A quantile over all launches; None from fewer samples than `least_samples`."""
-    samples = np.concatenate([np.asarray(launch, np.float64) for launch in launches])
-    if samples.size < least_samples(quantile):
+    if sum(len(launch) for launch in launches) < least_samples(quantile):
         return None
-    return float(np.quantile(samples, quantile))
+    return _weighted_quantile(launches, quantile)
 
 
 def median(launches: Sequence[Sequence[int]]) -> float:
     """The median over all launches."""
-    return float(np.median(np.concatenate([np.asarray(x, np.float64) for x in launches])))
+    return _weighted_quantile(launches, 0.5)
 
 
-def median_interval(launches: Sequence[Sequence[int]], seed: int = 0) -> Interval | None:
-    """A 95 % interval of the median: a bootstrap over launches, then within them.
+def _weighted_quantile(launches: Sequence[Sequence[int]], quantile: float) -> float:
+    """The inverse of the launches' mean distribution function; their halfway mean at a step."""
+    samples = np.concatenate([np.asarray(launch, np.float64) for launch in launches])
+    weights = np.concatenate([np.full(len(launch), 1 / len(launch)) for launch in launches])
+    order = np.argsort(samples, kind="stable")
+    samples, share = samples[order], np.cumsum(weights[order]) / len(launches)
+    # Shares are sums of rounded fractions: a step within 1e-9 of the quantile is on it.
+    low = samples[min(int(np.searchsorted(share, quantile - 1e-9)), samples.size - 1)]
+    high = samples[min(int(np.searchsorted(share, quantile + 1e-9)), samples.size - 1)]
+    return float((low + high) / 2)
 
-    Launches are resampled because samples of one process share its luck: its memory
-    layout, its clock frequency, its neighbours. Percentile bootstrap, Efron and
-    Tibshirani, An Introduction to the Bootstrap, ch. 13.
+
+def median_interval(launches: Sequence[Sequence[int]]) -> Interval | None:
+    """A 95 % interval of a launch's median: Student's t over the logarithms of the medians.
+
+    The launch is the unit, since samples of one process share its luck: its memory
+    layout, its clock frequency, its neighbours. A percentile bootstrap over launches can't
+    reach beyond the extreme ones: at 5 % spread between launches it held the truth in 68 %
+    of trials with three launches and in 83 % with five.
 
     Returns:
         None from a single launch: it says nothing about the next one.
     """
     if len(launches) < 2:
         return None
-    rng = np.random.default_rng(seed)
-    arrays = [np.asarray(launch, np.float64) for launch in launches]
-    medians = [_resampled_median(arrays, rng) for _ in range(RESAMPLES)]
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return Interval(float(low), float(high))
-
-
-def _resampled_median(arrays: list[NDArray[np.float64]], rng: np.random.Generator) -> float:
-    chosen = rng.integers(0, len(arrays), len(arrays))
-    draws = [
-        arrays[i][rng.integers(0, arrays[i].size, min(arrays[i].size, MOST_DRAWS))] for i in chosen
-    ]
-    return float(np.median(np.concatenate(draws)))
+    logs = np.log([np.median(launch) for launch in launches])
+    t = T_975[min(logs.size - 2, len(T_975) - 1)]
+    reach = t * logs.std(ddof=1) / np.sqrt(logs.size)
+    centre = logs.mean()
+    return Interval(float(np.exp(centre - reach)), float(np.exp(centre + reach)))

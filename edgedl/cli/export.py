@@ -100,8 +100,7 @@ def version(text: str) -> str:
 @click.option(
     "--opset",
     type=click.IntRange(13, 23),
-    default=DEFAULT_OPSET,
-    show_default=True,
+    show_default=f"{DEFAULT_OPSET}, or what the converter needs",
     help="ONNX operator set to convert to.",
 )
 @click.option("--no-simplify", is_flag=True, help="Leave out onnxsim.")

@@ -53,7 +53,11 @@ def overview(manifest: Manifest) -> list[str]:
     )
     way = conversion.get("path")
     lines.append(f"  from {source.get('framework')} {source.get('given')} by {way}")
-    lines += [f"       not by {r['path']}: {r['reason']}" for r in conversion.get("rejected", [])]
+    lines += [
+        f"       not by {r.get('path')}: {r.get('reason')}"
+        for r in conversion.get("rejected", [])
+        if isinstance(r, dict)
+    ]
     lines.append(f"       simplified: {provenance.get('simplified')}")
     made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"
     lines.append(f"       {samples.get('count')} samples{made_up}")

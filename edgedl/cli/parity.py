@@ -39,7 +39,7 @@ def command(
         if isinstance(answer, ParityAnswer):
             answers.append(answer)
         elif isinstance(answer, Failure):
-            failure = failure or EdgedlError(answer.message, answer.hint)
+            failure = failure or answer.error()
     if as_json:
         click.echo(msgspec.json.encode(answers))
     elif answers:

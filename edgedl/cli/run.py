@@ -13,6 +13,8 @@ from edgedl.cli.options import Parsed, bundle_argument, device_name, json_flag
 from edgedl.runtime.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from edgedl.runtime.golden import Array, Arrays
     from edgedl.runtime.session import Model
 
@@ -91,7 +93,7 @@ def read_image(file: Path, height: int, width: int, channels: int) -> Array:
         raise InputError(f"the model wants {channels} channels; an image file has 1 or 3")
     try:
         with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
+            image = _opaque(opened).convert("L" if channels == 1 else "RGB")
             if height and width and image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
@@ -101,6 +103,18 @@ def read_image(file: Path, height: int, width: int, channels: int) -> Array:
         raise InputError(f"{file} is not an image: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{file} can't be read as an image: {error}") from None
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """What is transparent shows as white, as in a viewer; 16-bit grey becomes 8-bit."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
 
 
 def _run_arrays(model: Model, file: Path) -> None:

@@ -16,10 +16,10 @@ from edgedl.runtime.bundle import TensorSpec
 # The first onnxruntime release that reads an opset, and one that reads an IR version.
 # Source: onnxruntime's docs/Versioning.md, table "Compatibility".
 LEAST_ORT_FOR_OPSET = {
-    12: "1.3", 13: "1.6", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14",
+    12: "1.3", 13: "1.6", 14: "1.8", 15: "1.9", 16: "1.11", 17: "1.12", 18: "1.14",
     19: "1.15", 20: "1.17", 21: "1.18", 22: "1.20", 23: "1.23",
 }  # fmt: skip
-LEAST_ORT_FOR_IR = {7: "1.3", 8: "1.8", 9: "1.15", 10: "1.18", 11: "1.21", 12: "1.23"}
+LEAST_ORT_FOR_IR = {7: "1.3", 8: "1.9", 9: "1.15", 10: "1.18", 11: "1.21", 12: "1.23"}
 LEAST_IR_FOR_OPSET = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 OLDEST_IR = 8
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -124,6 +124,13 @@ def with_least_ir(model: ModelProto) -> ModelProto:
     lowered.CopyFrom(model)
     lowered.ir_version = max(OLDEST_IR, LEAST_IR_FOR_OPSET.get(opset(model), OLDEST_IR))
     return lowered
+
+
+def is_quantised(model: ModelProto) -> bool:
+    """Whether any operator works on quantised numbers."""
+    return any(
+        mark in name for name in operators(model) for mark in ("Quant", "Integer", "QLinear")
+    )
 
 
 def least_onnxruntime(model: ModelProto) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from edgedl.export.errors import SourceError
 from edgedl.runtime.bundle import StatePair, TensorSpec
 from edgedl.runtime.golden import Arrays
+from edgedl.runtime.parity import class_outputs
 from edgedl.runtime.quality import BATCH
 
 
@@ -41,16 +42,8 @@ class Interface:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The outputs whose largest element may be an answer: float, more than one class."""
-        fed_back = {pair.output for pair in self.state}
-        return tuple(
-            spec.name
-            for spec in self.outputs
-            if spec.name not in fed_back
-            and spec.dtype.startswith("float")
-            and len(spec.shape) > 1
-            and spec.shape[-1] != 1
-        )
+        """The outputs whose largest element may be an answer."""
+        return class_outputs(self.outputs, self.state)
 
 
 def parse_dynamic(text: str) -> DynamicAxis:

@@ -15,7 +15,7 @@ from edgedl.export.errors import ConversionError, RecipeError
 from edgedl.export.manifest import Made, describe_variant, write
 from edgedl.export.passes.simplify import simplify
 from edgedl.export.recipes import RECIPES, Material, Recipe
-from edgedl.export.request import ExportRequest
+from edgedl.export.request import DEFAULT_OPSET, ExportRequest
 from edgedl.export.samples import GENERATED
 from edgedl.export.sources import Conversion, open_source
 from edgedl.export.stages import FLOAT_TOLERANCE, StageReport, Stopwatch, Tell, runner
@@ -88,7 +88,7 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
         ParityError: Some conversion runs, but none agrees.
         ConversionError: None runs.
     """
-    opset = min(request.opset, graph.latest_opset(request.min_ort or "99"))
+    opset = _opset(request)
     rejected: list[dict[str, str]] = []
     wrong = False
     for way in study.source.conversions():
@@ -108,8 +108,16 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
     raise kind(f"conversion failed: {reasons}", "nothing was written")
 
 
+def _opset(request: ExportRequest) -> int | None:
+    """The opset asked for, or the latest that --min-ort reads where the usual one is later."""
+    if request.opset is not None or request.min_ort is None:
+        return request.opset
+    latest = graph.latest_opset(request.min_ort)
+    return latest if latest < DEFAULT_OPSET else None
+
+
 def _try_conversion(
-    way: Conversion, study: Study, opset: int, min_ort: str | None
+    way: Conversion, study: Study, opset: int | None, min_ort: str | None
 ) -> tuple[onnx.ModelProto, tuple[OutputParity, ...]]:
     model = way.convert(study.interface, study.example, opset)
     model = graph.with_least_ir(graph.set_interface(model, study.interface))
@@ -193,6 +201,9 @@ def make_variant(
     watch = Stopwatch()
     product = recipe.make(material)
     model = graph.with_least_ir(graph.set_interface(product.model, study.interface))
+    graph.check_model(model)
+    if recipe.quantised and not graph.is_quantised(model):
+        raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
     tolerance = (
         Tolerance(min_sqnr_db=LEAST_SQNR_DB, max_drop=request.max_drop)
         if recipe.quantised

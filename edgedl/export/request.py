@@ -33,7 +33,7 @@ class ExportRequest:
     dynamic: tuple[DynamicAxis, ...] = ()
     state: tuple[StatePair, ...] = ()
     max_drop: float = DEFAULT_MAX_DROP
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     min_ort: str | None = None
     simplify: bool = True
     force: bool = False

@@ -42,10 +42,13 @@ class Samples:
     specs: tuple[TensorSpec, ...]
     origin: str
     sha256: str
+    empty: bool = False
 
     @property
     def count(self) -> int:
         """How many samples there are; 1 where no batch axis is dynamic."""
+        if self.empty:
+            return 0
         for spec in self.specs:
             if BATCH in spec.shape:
                 return int(self.arrays[spec.name].shape[spec.shape.index(BATCH)])
@@ -146,14 +149,15 @@ def split(samples: Samples, evaluation: Evaluation | None) -> tuple[Samples, Sam
         )
     golden = unseen[: max(1, min(GOLDEN_SAMPLES, len(unseen) // 4))]
     proven = {digests[i] for i in golden} if digests else set()
+    if not digests:  # one call, which can't be split: there is nothing left to calibrate on
+        return samples, _only(samples, [])
     rest = [i for i in unseen[len(golden) :] if digests[i] not in proven]
     return _only(samples, golden), _only(samples, rest)
 
 
 def _only(samples: Samples, index: Sequence[int]) -> Samples:
-    return Samples(
-        samples.part(np.array(index, np.int64)), samples.specs, samples.origin, samples.sha256
-    )
+    part = samples.part(np.array(index, np.int64))
+    return Samples(part, samples.specs, samples.origin, samples.sha256, empty=not len(index))
 
 
 def _digests(

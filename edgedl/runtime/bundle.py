@@ -81,11 +81,11 @@ class Tolerance(Struct, frozen=True):
 
 
 class OutputParity(Struct, frozen=True):
-    """One output compared with the golden vectors, the worst over all cases.
+    """One output compared with the golden vectors: the worst errors and SQNR of any case.
 
-    `sqnr_db` is None where there is no noise to divide by: the values are equal.
-    `top1` is the share of positions whose largest element is the same, None where an
-    output has no such meaning.
+    `cosine` and `top1` are over all cases together. `sqnr_db` is None where there is no
+    noise to divide by: the values are equal. `top1` is the share of
+    positions whose largest element is the same, None where an output has no such meaning.
     """
 
     output: str
@@ -156,7 +156,7 @@ class Golden(Struct, frozen=True):
     file: FileName
     sha256: Sha256
     bytes: Count
-    cases: tuple[GoldenCase, ...]
+    cases: Annotated[tuple[GoldenCase, ...], Meta(min_length=1)]
 
 
 class Evaluation(Struct, frozen=True):
@@ -243,7 +243,7 @@ class Bundle:
     manifest: Manifest
 
     def read(self, ref: FileRef | Golden | Evaluation | Variant) -> bytes:
-        """The content of one of the bundle's files, its size and hash verified.
+        """The content of one of the bundle's files, its hash verified.
 
         Raises:
             BundleNotFoundError: The file is missing.
@@ -365,6 +365,8 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     outputs = {t.name for t in manifest.outputs}
     require(len(inputs) == len(manifest.inputs), "two inputs have one name")
     require(len(outputs) == len(manifest.outputs), "two outputs have one name")
+    held = all(any(limit is not None for limit in _limits(v.tolerance)) for v in manifest.variants)
+    require(held, "a variant has no tolerance: its parity could not fail")
     for pair in manifest.state:
         require(pair.input in inputs and pair.output in outputs, f"state {pair} is no tensor")
     task = manifest.task
@@ -381,6 +383,10 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
         count, kind = len(task.labels), "labels"
     fits = classes == count or isinstance(classes, str)
     require(fits, f"{count} {kind}, but {classes} scores in {task.output!r}")
+
+
+def _limits(tolerance: Tolerance) -> tuple[float | None, ...]:
+    return tolerance.atol, tolerance.rtol, tolerance.min_sqnr_db, tolerance.max_drop
 
 
 def _read_bytes(path: Path) -> bytes:

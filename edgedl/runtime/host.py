@@ -53,7 +53,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
     """CPUs this process may use: its affinity, bounded by the cgroup's quota.
 
     Args:
-        root: Where /proc and /sys are found; another tree in tests.
+        root: Where /sys is found; another tree in tests.
 
     Source: cgroup v2 `cpu.max` and v1 `cpu.cfs_quota_us`, kernel documentation
     admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.

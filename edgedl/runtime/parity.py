@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgedl.runtime.bundle import Manifest, OutputParity, StatePair, Tolerance
+from edgedl.runtime.bundle import Manifest, OutputParity, StatePair, TensorSpec, Tolerance
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
 
 Runner = Callable[[Arrays], Arrays]
@@ -77,7 +77,8 @@ class _Tally:
     tolerance: Tolerance
     has_classes: bool
     signal: float = 0.0
-    noise: float = 0.0
+    least_sqnr: float = math.inf
+    noisiest_case: str = ""
     dot: float = 0.0
     actual_power: float = 0.0
     max_abs: float = 0.0
@@ -108,8 +109,11 @@ class _Tally:
     def _accumulate(self, case: str, a: Array, b: Array) -> None:
         error = np.abs(a - b)
         magnitude = np.abs(b)
-        self.signal += float(np.sum(b * b))
-        self.noise += float(np.sum(error * error))
+        signal, noise = float(np.sum(b * b)), float(np.sum(error * error))
+        self.signal += signal
+        sqnr = math.inf if noise == 0.0 else 10 * math.log10(signal / noise or 1e-30)
+        if sqnr < self.least_sqnr:
+            self.least_sqnr, self.noisiest_case = sqnr, case
         self.dot += float(np.sum(a * b))
         self.actual_power += float(np.sum(a * a))
         self.max_abs = max(self.max_abs, float(error.max()))
@@ -121,7 +125,7 @@ class _Tally:
             self.excess, self.worst_case = excess, case
 
     def verdict(self, is_state: bool) -> OutputParity:
-        sqnr = None if self.noise == 0.0 else 10 * math.log10(self.signal / self.noise or 1e-30)
+        sqnr = None if self.least_sqnr == math.inf else self.least_sqnr
         power = math.sqrt(self.signal * self.actual_power)
         reason = "; ".join(self.problems[:3]) or self._out_of_tolerance(sqnr, is_state)
         return OutputParity(
@@ -147,7 +151,7 @@ class _Tally:
         # State is no answer: what its noise does is seen in the outputs of later steps.
         if limit.min_sqnr_db is None or sqnr is None or is_state or sqnr >= limit.min_sqnr_db:
             return ""
-        return f"SQNR {sqnr:.1f} dB is under {limit.min_sqnr_db:g} dB"
+        return f"SQNR {sqnr:.1f} dB in case {self.noisiest_case} is under {limit.min_sqnr_db:g} dB"
 
 
 def _structural_problem(actual: Array | None, expected: Array) -> str:
@@ -171,8 +175,20 @@ def failures(outputs: Iterable[OutputParity]) -> list[str]:
 
 
 def classes_of(manifest: Manifest) -> tuple[str, ...]:
-    """The outputs whose largest element is an answer: the task's, else all but state."""
+    """The outputs whose largest element is an answer: the task's, else all that may be."""
     if manifest.task is not None:
         return (manifest.task.output,)
-    fed_back = {pair.output for pair in manifest.state}
-    return tuple(t.name for t in manifest.outputs if t.name not in fed_back)
+    return class_outputs(manifest.outputs, manifest.state)
+
+
+def class_outputs(outputs: Sequence[TensorSpec], state: Sequence[StatePair]) -> tuple[str, ...]:
+    """The outputs whose largest element may be an answer: float, more than one class."""
+    fed_back = {pair.output for pair in state}
+    return tuple(
+        spec.name
+        for spec in outputs
+        if spec.name not in fed_back
+        and spec.dtype.startswith("float")
+        and len(spec.shape) > 1
+        and spec.shape[-1] != 1
+    )

@@ -93,7 +93,7 @@ def load(
 
 
 class Model:
-    """A loaded variant. `run` may be called from several threads; see `load`."""
+    """A loaded variant; see `load`. `run` may be called from several threads at once."""
 
     def __init__(
         self, bundle: Bundle, variant: Variant, device: str = "cpu", threads: int | None = None

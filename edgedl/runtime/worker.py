@@ -112,6 +112,12 @@ class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
     hint: str
     exit_code: int
 
+    def error(self, prefix: str = "") -> EdgedlError:
+        """The error as the worker raised it, to end with the same exit code."""
+        error = EdgedlError(prefix + self.message, self.hint)
+        error.exit_code = self.exit_code
+        return error
+
 
 Request = Case | ParityRequest
 Answer = Measurement | ParityAnswer | Failure
@@ -171,7 +177,8 @@ def measure(case: Case) -> Measurement:
     bundle = open_bundle(case.bundle)
     inputs, expected = _case_inputs(bundle, case)
     begin = time.perf_counter_ns()
-    importlib.import_module("edgedl.runtime.session")
+    if not case.subject:
+        importlib.import_module("edgedl.runtime.session")
     imported = time.perf_counter_ns()
     run = _subject(case, inputs) if case.subject else _variant_runner(case, inputs)
     loaded = time.perf_counter_ns()

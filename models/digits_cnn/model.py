@@ -43,7 +43,7 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
         self.advance(batch + 1, f"loss {logs['loss']:.4f}" if logs else "")
 
 
-def build(seed: int) -> keras.Model:
+def build(seed: int, learning_rate: float) -> keras.Model:
     """The network, compiled: image (n, 28, 28, 1) to probabilities (n, 10)."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((28, 28, 1), name="image")
@@ -54,7 +54,7 @@ def build(seed: int) -> keras.Model:
     probabilities = keras.layers.Dense(10, activation="softmax", name="probabilities")(x)
     model = keras.Model(image, probabilities, name="digits_cnn")
     model.compile(
-        optimizer=keras.optimizers.Adam(),
+        optimizer=keras.optimizers.Adam(learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

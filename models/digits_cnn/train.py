@@ -104,7 +104,7 @@ def train(options: Options, invocation: training.Invocation) -> None:
 
     announce("building")
     network = import_network()
-    model = network.build(options.seed)
+    model = network.build(options.seed, LEARNING_RATE)
     config = run_config(options)
     history = resume(network, model, options, config) if options.resume else []
     say(f"{model.name}: {model.count_params()} parameters, {len(history)} epochs trained so far")

@@ -111,7 +111,24 @@ def test_the_noise_ratio_is_in_decibels_of_power() -> None:
     assert compare(actual, expected).sqnr_db == pytest.approx(20.0)
     assert compare(actual, expected, Tolerance(min_sqnr_db=19.99)).passed
     row = compare(actual, expected, Tolerance(min_sqnr_db=20.01))
-    assert (row.passed, row.reason) == (False, "SQNR 20.0 dB is under 20.01 dB")
+    assert not row.passed
+    assert row.reason.startswith("SQNR 20.0 dB in case ")
+    assert row.reason.endswith(" is under 20.01 dB")
+
+
+def test_a_case_that_is_broken_is_not_hidden_by_the_others() -> None:
+    many = np.full((100, 3), 5.0)
+    golden = [
+        GoldenVectors(GoldenCase("batch100", {}), {"x": many}, {"y": many}),
+        GoldenVectors(GoldenCase("batch1", {}), {"x": many[:1]}, {"y": many[:1]}),
+    ]
+
+    def wrong_at_batch_1(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"y": feeds["x"] * (len(feeds["x"]) > 1)}
+
+    (row,) = check_parity(wrong_at_batch_1, golden, Tolerance(min_sqnr_db=15.0), ())
+    assert not row.passed
+    assert "batch1 " in row.reason
 
 
 def test_without_noise_there_is_no_ratio() -> None:

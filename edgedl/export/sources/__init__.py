@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Conversion:
     """One way from a framework to ONNX.
 
-    `convert` takes the interface, one example call's inputs and the opset, and returns
-    a model whose inputs and outputs are in the interface's order; it raises
-    ConversionError where this way can't go.
+    `convert` takes the interface, one example call's inputs and the opset (None: its own
+    choice), and returns a model whose inputs and outputs are in the interface's order; it
+    raises ConversionError where this way can't go.
     """
 
     name: str
     why: str
-    convert: Callable[[Interface, Arrays, int], onnx.ModelProto]
+    convert: Callable[[Interface, Arrays, int | None], onnx.ModelProto]
 
 
 class Source(Protocol):
@@ -146,6 +146,11 @@ def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any
             f"{source} raised {type(error).__name__}: {' '.join(str(error).split())}",
             "call it in Python to see where",
         ) from error
+
+
+def describe_arrays(arrays: Arrays) -> str:
+    """Names, dtypes and shapes in a line."""
+    return ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in arrays.items())
 
 
 def _import_file(path: Path) -> Any:

@@ -13,7 +13,8 @@ import numpy as np
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, clean_name, with_dynamic
 from edgedl.export.quiet import quiet
-from edgedl.export.sources import Conversion
+from edgedl.export.request import DEFAULT_OPSET
+from edgedl.export.sources import Conversion, call_factory, describe_arrays
 from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import MissingExtraError
 from edgedl.runtime.golden import Array, Arrays
@@ -96,7 +97,8 @@ class KerasSource:
 
     def run(self, feeds: Arrays) -> tuple[tuple[str, ...], tuple[Array, ...]]:
         """Keras' own outputs, in inference mode."""
-        outputs = self._call([feeds[name] for name in self._input_names()])
+        inputs = [feeds[name] for name in self._input_names()]
+        outputs = call_factory(self._call, f"the model, run on {describe_arrays(feeds)},", inputs)
         names = tuple(outputs) if isinstance(outputs, dict) else self._outputs
         return names, tuple(np.asarray(value) for value in self._flat(outputs))
 
@@ -105,11 +107,16 @@ class KerasSource:
         why = "tf2onnx.convert.from_keras fails on Keras 3 models"
         return (Conversion("tf2onnx.convert.from_function", why, self._from_function),)
 
-    def _from_function(self, interface: Interface, example: Arrays, opset: int) -> onnx.ModelProto:
+    def _from_function(
+        self, interface: Interface, example: Arrays, opset: int | None
+    ) -> onnx.ModelProto:
         del example
-        with quiet():
-            import tensorflow as tf
-            import tf2onnx
+        try:
+            with quiet():
+                import tensorflow as tf
+                import tf2onnx
+        except ImportError as error:
+            raise MissingExtraError(f"tf2onnx ({error})", "tensorflow") from error
         signature = [
             tf.TensorSpec([d if isinstance(d, int) else None for d in s.shape], s.dtype, s.name)
             for s in interface.inputs
@@ -122,7 +129,7 @@ class KerasSource:
         try:
             with quiet():
                 model, _ = tf2onnx.convert.from_function(
-                    forward, input_signature=signature, opset=opset
+                    forward, input_signature=signature, opset=opset or DEFAULT_OPSET
                 )
         except (ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
             raise ConversionError(f"tf2onnx: {_first_sentence(error)}") from error

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from edgedl.export.errors import ConversionError, SamplesError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
-from edgedl.export.sources import Conversion, call_factory, required_parameters
+from edgedl.export.request import DEFAULT_OPSET
+from edgedl.export.sources import Conversion, call_factory, describe_arrays, required_parameters
 from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import MissingExtraError
 from edgedl.runtime.golden import Array, Arrays
@@ -119,10 +120,17 @@ class TorchSource:
     def run(self, feeds: Arrays) -> tuple[tuple[str, ...], tuple[Array, ...]]:
         """The module's own outputs, without gradients."""
         torch = import_torch()
-        with _threads_for(torch, feeds), torch.inference_mode():
+
+        def forward() -> tuple[tuple[str, ...], tuple[Array, ...]]:
             inputs = {name: torch.from_numpy(array.copy()) for name, array in feeds.items()}
             names, tensors = _named(self.module(**inputs))
-        return names, tuple(t.detach().numpy() for t in tensors)
+            return names, tuple(t.detach().numpy() for t in tensors)
+
+        with _threads_for(torch, feeds), torch.inference_mode():
+            answer: tuple[tuple[str, ...], tuple[Array, ...]] = call_factory(
+                forward, f"the module, run on {describe_arrays(feeds)},"
+            )
+        return answer
 
     def conversions(self) -> tuple[Conversion, ...]:
         """The exporter on torch.export, and the older one on TorchScript."""
@@ -141,7 +149,9 @@ class TorchSource:
         torch = import_torch()
         return any(isinstance(m, torch.nn.RNNBase) for m in self.module.modules())
 
-    def _dynamo(self, interface: Interface, example: Arrays, opset: int) -> onnx.ModelProto:
+    def _dynamo(self, interface: Interface, example: Arrays, opset: int | None) -> onnx.ModelProto:
+        if opset is not None and opset < DYNAMO_LEAST_OPSET:
+            raise ConversionError(f"it writes opset {DYNAMO_LEAST_OPSET} or later, not {opset}")
         torch = import_torch()
         dims = {axis: torch.export.Dim(axis) for axis in interface.axes}
         shapes = tuple(
@@ -150,19 +160,25 @@ class TorchSource:
         )
         options = {
             "dynamo": True,
-            "opset_version": max(opset, DYNAMO_LEAST_OPSET),
+            "opset_version": opset or DYNAMO_LEAST_OPSET,
             "dynamic_shapes": (shapes,),
             "external_data": False,
             "verbose": False,
         }
         return self._export(interface, example, options)
 
-    def _torchscript(self, interface: Interface, example: Arrays, opset: int) -> onnx.ModelProto:
+    def _torchscript(
+        self, interface: Interface, example: Arrays, opset: int | None
+    ) -> onnx.ModelProto:
         axes = {
             s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)}
             for s in interface.inputs
         }
-        options = {"dynamo": False, "opset_version": opset, "dynamic_axes": axes}
+        options = {
+            "dynamo": False,
+            "opset_version": opset or DEFAULT_OPSET,
+            "dynamic_axes": axes,
+        }
         return self._export(interface, example, options)
 
     def _export(
@@ -192,6 +208,9 @@ class TorchSource:
                 TypeError,
                 NotImplementedError,
                 ImportError,
+                AttributeError,
+                LookupError,
+                AssertionError,
             ) as error:
                 reason = " ".join(str(error).split())[:300]
                 raise ConversionError(reason or type(error).__name__) from error
