@@ -211,9 +211,14 @@ def _p50(row: Row) -> float | None:
     return median([m.samples_ns for m in row.measurements])
 
 
+def show_ratio(ratio: float) -> str:
+    """A ratio with two digits or more, never in powers of ten."""
+    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
+
+
 def _extra(row: Row, p50: dict[str, float | None]) -> tuple[str, str, str]:
     baseline, own = p50[BASELINES[row.case.label.split()[0]]], p50[row.case.label]
-    gain = f"{baseline / own:.2g}x" if baseline and own else ""
+    gain = show_ratio(baseline / own) if baseline and own else ""
     if row.case.subject:
         return "", "", gain
     variant = open_bundle(row.case.bundle).manifest.variant(row.case.variant)
