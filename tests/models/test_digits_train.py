@@ -155,7 +155,7 @@ def test_the_terminal_shows_only_our_lines(first_epoch):
     out, done = first_epoch
     assert done.returncode == 0
     assert re.fullmatch(
-        r"\[1/4\] data preparation\n(fetching .*\n)*MNIST from .*\n967 training, 33 .*\n"
+        r"\[1/4\] data preparation\n(fetching .*\n)*MNIST from .*\n917 training, 83 .*\n"
         r"\[2/4\] building\ndigits_cnn: 693962 parameters, .*\n"
         rf"\[3/4\] training\n{EPOCH_LINE}\n\[4/4\] evaluation\n",
         done.stderr,
