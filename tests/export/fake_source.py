@@ -51,7 +51,7 @@ class FakeSource:
 
 def way(build: Build, name: str = "by hand") -> Conversion:
     """A conversion that builds a graph for the opset it is asked for."""
-    return Conversion(name, "for a test", lambda interface, example, opset: build(opset))
+    return Conversion(name, "for a test", lambda interface, example, opset: build(opset or 17))
 
 
 def normal(seed: int, *shape: int) -> Array:
