@@ -81,9 +81,9 @@ class Tolerance(Struct, frozen=True):
 
 
 class OutputParity(Struct, frozen=True):
-    """One output compared with the golden vectors: the worst errors and SQNR of any case.
+    """One output compared with the golden vectors: the worst errors of any case.
 
-    `cosine` and `top1` are over all cases together. `sqnr_db` is None where there is no
+    `sqnr_db`, `cosine` and `top1` are over all cases together. `sqnr_db` is None where there is no
     noise to divide by: the values are equal. `top1` is the share of
     positions whose largest element is the same, None where an output has no such meaning.
     """

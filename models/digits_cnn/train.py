@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import keras
 
 MODULE = "models.digits_cnn.train"
-LEARNING_RATE = 1e-3  # in the first epoch
+LEARNING_RATE = 1e-3
 HELD_OUT = 1 / 12  # of the training images, for validation: 5,000 of 60,000
 SAMPLES = 600  # training images that set the quantisation ranges at export
 FEWEST, MOST = 1_000, 60_000  # training images, those held out included
