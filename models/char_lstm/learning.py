@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,21 @@ class Checkpoint:
     random_state: Tensor
 
 
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Name a model that doesn't fit; torch says so with a plain RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            "there isn't enough memory for this model",
+            "choose a smaller --hidden-size, --layers, --batch-size or --sequence",
+        ) from error
+
+
+@within_memory()
 def build(shape: Mapping[str, Any], seed: int) -> tuple[LSTMModel, Optimizer]:
     """A fresh model and its optimiser.
 
@@ -84,6 +100,7 @@ def learning_rate(done: float, peak: float) -> float:
     return peak * min(1.0, done / WARM_UP) * (LEAST_RATE + (1 - LEAST_RATE) * cosine)
 
 
+@within_memory()
 def train_epoch(
     model: LSTMModel,
     optimizer: Optimizer,
@@ -98,7 +115,7 @@ def train_epoch(
     backpropagation through time).
 
     Raises:
-        TrainingError: The loss is no longer a number.
+        TrainingError: The loss is no longer a number, or there isn't enough memory.
     """
     elapsed = stopwatch()
     inputs, labels = map(torch.from_numpy, streams(train, plan.batch_size))  # (batch, length)
