@@ -25,6 +25,17 @@ OLDEST_IR = 8
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
+def conform(model: ModelProto, interface: Interface) -> ModelProto:
+    """A copy with the interface's tensors at the least IR version, found valid.
+
+    Raises:
+        ConversionError: The model has other tensors, or is not valid.
+    """
+    conforming = with_least_ir(set_interface(model, interface))
+    check_model(conforming)
+    return conforming
+
+
 def set_interface(model: ModelProto, interface: Interface) -> ModelProto:
     """A copy of the model with the interface's names, dtypes and shapes.
 
@@ -143,6 +154,21 @@ def least_onnxruntime(model: ModelProto) -> str:
 def release(version: str) -> tuple[int, ...]:
     """A release number as something to compare."""
     return tuple(int(part) for part in version.split(".")[:3])
+
+
+def require_readable(model: ModelProto, min_ort: str | None) -> None:
+    """Refuse a model that the oldest onnxruntime it is for can't read.
+
+    Raises:
+        ConversionError: Names the release that it needs.
+    """
+    needs = least_onnxruntime(model)
+    if min_ort is not None and release(needs) > release(min_ort):
+        raise ConversionError(
+            f"the model needs onnxruntime {needs} (opset {opset(model)}, IR {model.ir_version}); "
+            f"--min-ort is {min_ort}",
+            "raise --min-ort, or leave the recipe out",
+        )
 
 
 def latest_opset(min_ort: str) -> int:

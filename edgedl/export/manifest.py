@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
 
 from edgedl.export import evidence, graph
-from edgedl.export.errors import ConversionError
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import GENERATED
 from edgedl.export.study import Study
@@ -82,9 +82,7 @@ def write(
 
     Raises:
         WriteError: It can't be written.
-        ConversionError: A variant needs a newer onnxruntime than was allowed.
     """
-    _check_least_onnxruntime(made, request.min_ort)
     files = {m.variant.file: m.content for m in made}
     files[GOLDEN_FILE] = write_npz(pack_golden(study.reference.golden))
     travelling = study.judge.travelling
@@ -120,27 +118,16 @@ def _sealed(content: bytes) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def _check_least_onnxruntime(made: Sequence[Made], min_ort: str | None) -> None:
-    for m in made:
-        needs = m.variant.min_onnxruntime
-        if min_ort is not None and graph.release(needs) > graph.release(min_ort):
-            raise ConversionError(
-                f"{m.variant.name} needs onnxruntime {needs} (opset {m.variant.opset}, IR "
-                f"{m.variant.ir_version}); --min-ort is {min_ort}",
-                "leave the recipe out, or raise --min-ort",
-            )
-
-
 def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]) -> dict[str, Any]:
     """Where everything came from: source, samples, tools and machine."""
     given = study.given
-    evaluation = study.judge.everything
+    evaluation = study.evaluation
     host = describe_host()
     return {
         "source": {
             "given": request.source,
             "framework": study.source.framework,
-            **{f"{k}_sha256": v for k, v in _file_hashes(request).items()},
+            **{f"{k}_sha256": v for k, v in _file_hashes(request, study).items()},
         },
         **history,
         "samples": {
@@ -152,22 +139,19 @@ def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]
         },
         "evaluation": None
         if evaluation is None
-        else {"origin": str(request.evaluation), "samples": len(evaluation.labels)},
+        else {"origin": evaluation.origin, "samples": len(evaluation.labels)},
         "tools": installed_versions((*TOOLS, *study.source.distributions)),
         "machine": {"system": host.system, "processor": host.processor, "python": host.python},
     }
 
 
-def _file_hashes(request: ExportRequest) -> dict[str, str]:
-    from pathlib import Path
-
+def _file_hashes(request: ExportRequest, study: Study) -> dict[str, str]:
     files = {"file": Path(request.source.rpartition(":")[0] or request.source)}
     if request.weights is not None:
         files["weights"] = request.weights
-    if request.evaluation is not None:
-        files["evaluation"] = request.evaluation
-    return {
+    hashes = {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in files.items()
         if path.is_file()
     }
+    return hashes if study.evaluation is None else {**hashes, "evaluation": study.evaluation.sha256}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ class FloatModel:
     model: onnx.ModelProto
     conversion: dict[str, Any]
     simplified: str
-    outputs: tuple[OutputParity, ...] = field(default=())
 
 
 def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
@@ -102,7 +101,7 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
             continue
         tell(StageReport("convert", way.name, watch.lap(), outputs))
         history = {"path": way.name, "why": way.why, "rejected": rejected}
-        return FloatModel(model, history, "no", outputs)
+        return FloatModel(model, history, "no")
     reasons = "; ".join(f"{r['path']}: {r['reason']}" for r in rejected)
     kind = ParityError if wrong else ConversionError
     raise kind(f"conversion failed: {reasons}", "nothing was written")
@@ -120,15 +119,13 @@ def _try_conversion(
     way: Conversion, study: Study, opset: int | None, min_ort: str | None
 ) -> tuple[onnx.ModelProto, tuple[OutputParity, ...]]:
     model = way.convert(study.interface, study.example, opset)
-    model = graph.with_least_ir(graph.set_interface(model, study.interface))
-    needs = graph.least_onnxruntime(model)
-    if min_ort is not None and graph.release(needs) > graph.release(min_ort):
-        raise ConversionError(f"its result needs onnxruntime {needs}; --min-ort is {min_ort}")
+    model = graph.conform(model, study.interface)
+    graph.require_readable(model, min_ort)
     bad = graph.has_bad_weights(model)
     if bad:
         raise ConversionError(f"weight {bad!r} holds NaN or infinite values")
-    graph.check_model(model)
-    return model, study.reference.require("convert", model, FLOAT_TOLERANCE)
+    run = runner(model, study.interface)
+    return model, study.reference.require("convert", run, FLOAT_TOLERANCE)
 
 
 def simplify_checked(model: FloatModel, study: Study, scratch: Path, tell: Tell) -> FloatModel:
@@ -138,27 +135,28 @@ def simplify_checked(model: FloatModel, study: Study, scratch: Path, tell: Tell)
     reason = result.reason
     if result.model is not None:
         try:
-            simpler = graph.with_least_ir(graph.set_interface(result.model, study.interface))
-            graph.check_model(simpler)
+            simpler = graph.conform(result.model, study.interface)
             outputs = _compare_simplified(simpler, model.model, study)
         except (ConversionError, EngineError, ParityError) as error:
             reason = error.message
         else:
             before, after = len(model.model.graph.node), len(simpler.graph.node)
             tell(StageReport("simplify", f"{before} -> {after} nodes", watch.lap(), outputs))
-            return FloatModel(simpler, model.conversion, "onnxsim", outputs)
+            return FloatModel(simpler, model.conversion, "onnxsim")
     tell(StageReport("simplify", f"not used: {reason}", watch.lap()))
-    return FloatModel(model.model, model.conversion, f"not used: {reason}", model.outputs)
+    return FloatModel(model.model, model.conversion, f"not used: {reason}")
 
 
 def _compare_simplified(
     simpler: onnx.ModelProto, before: onnx.ModelProto, study: Study
 ) -> tuple[OutputParity, ...]:
     """Parity with the model before it, then with the source."""
-    failed = failures(study.reference.answered_by(before).compare(simpler, FLOAT_TOLERANCE))
+    run = runner(simpler, study.interface)
+    answers = study.reference.answered_by(runner(before, study.interface))
+    failed = failures(answers.compare(run, FLOAT_TOLERANCE))
     if failed:
         raise ParityError(f"differs from the model before it: {'; '.join(failed)}")
-    return study.reference.require("simplify", simpler, FLOAT_TOLERANCE)
+    return study.reference.require("simplify", run, FLOAT_TOLERANCE)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -200,8 +198,8 @@ def make_variant(
     """
     watch = Stopwatch()
     product = recipe.make(material)
-    model = graph.with_least_ir(graph.set_interface(product.model, study.interface))
-    graph.check_model(model)
+    model = graph.conform(product.model, study.interface)
+    graph.require_readable(model, request.min_ort)
     if recipe.quantised and not graph.is_quantised(model):
         raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
     tolerance = (
@@ -209,8 +207,9 @@ def make_variant(
         if recipe.quantised
         else FLOAT_TOLERANCE
     )
-    outputs = study.reference.require(recipe.name, model, tolerance)
-    quality, travelling = study.judge.quality(runner(model, study.interface), study.interface)
+    run = runner(model, study.interface)
+    outputs = study.reference.require(recipe.name, run, tolerance)
+    quality, travelling = study.judge.quality(run, study.interface)
     exceeded = over_budget(quality, tolerance) or over_budget(travelling, tolerance)
     if exceeded:
         raise ParityError(

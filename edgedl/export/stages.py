@@ -42,19 +42,17 @@ class Reference:
     interface: Interface
     golden: Sequence[GoldenVectors] = field(repr=False)
 
-    def compare(self, model: onnx.ModelProto, tolerance: Tolerance) -> tuple[OutputParity, ...]:
-        """The model's outputs beside the source's; see `check_parity`.
+    def compare(self, run: Runner, tolerance: Tolerance) -> tuple[OutputParity, ...]:
+        """A model's outputs beside the source's; see `check_parity`.
 
         Raises:
-            EngineError: ONNX Runtime can't load or run it.
+            EngineError: ONNX Runtime can't run it.
         """
-        run = runner(model, self.interface)
         state, classes = self.interface.state, self.interface.classes
         return check_parity(run, self.golden, tolerance, state, classes)
 
-    def answered_by(self, model: onnx.ModelProto) -> Reference:
-        """The same inputs with this model's answers instead of the source's."""
-        run = runner(model, self.interface)
+    def answered_by(self, run: Runner) -> Reference:
+        """The same inputs with a model's answers instead of the source's."""
         return Reference(
             self.interface,
             [
@@ -63,15 +61,13 @@ class Reference:
             ],
         )
 
-    def require(
-        self, stage: str, model: onnx.ModelProto, tolerance: Tolerance
-    ) -> tuple[OutputParity, ...]:
+    def require(self, stage: str, run: Runner, tolerance: Tolerance) -> tuple[OutputParity, ...]:
         """`compare`, and a failure is a failure.
 
         Raises:
             ParityError: With the stage and the numbers.
         """
-        outputs = self.compare(model, tolerance)
+        outputs = self.compare(run, tolerance)
         failed = failures(outputs)
         if failed:
             raise ParityError(
@@ -82,7 +78,11 @@ class Reference:
 
 
 def runner(model: onnx.ModelProto, interface: Interface) -> Runner:
-    """The model in ONNX Runtime on this machine's CPU, one step at a time."""
+    """The model in ONNX Runtime on this machine's CPU, one step at a time.
+
+    Raises:
+        EngineError: ONNX Runtime can't load it.
+    """
     session = open_session(model.SerializeToString(), "cpu", usable_cpus(), "the exported model")
     names = [spec.name for spec in interface.outputs]
     wanted = [spec.name for spec in interface.inputs]

@@ -44,6 +44,7 @@ class Study:
     calibration: Samples
     reference: Reference
     judge: Judge
+    evaluation: samples.Evaluation | None
 
     @property
     def interface(self) -> Interface:
@@ -81,7 +82,8 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     interface = replace(interface, outputs=infer_outputs(names, single))
     _check_task(request.task, interface)
     judge = _judge(evaluation, interface, request.task, ask, golden_samples)
-    return Study(source, given, calibration, Reference(interface, golden), judge)
+    reference = Reference(interface, golden)
+    return Study(source, given, calibration, reference, judge, evaluation)
 
 
 def _gather_samples(source: Source, request: ExportRequest) -> Samples:
