@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from edgedl.devices import open_device
-from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.bundle import dynamic_axes, open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError
 from edgedl.runtime.parity import failures
 from edgedl.runtime.worker import Answer, Case, Failure, Measurement
@@ -54,8 +54,8 @@ def plan_cases(request: BenchRequest) -> list[Case]:
     known: set[str] = set()
     for path, device in itertools.product(request.bundles, request.devices):
         manifest = open_bundle(path).manifest
-        axes = {d for t in manifest.inputs for d in t.shape if isinstance(d, str)}
-        known |= axes
+        axes = dynamic_axes(manifest.inputs)
+        known.update(axes)
         if "batch" not in axes and request.batches != (1,):
             raise InputError(f"{path} has a fixed batch size", "leave out --batch")
         sizes = {name: size for name, size in request.sizes if name in axes}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgedl.export.errors import SourceError
-from edgedl.runtime.bundle import StatePair, TensorSpec
+from edgedl.runtime.bundle import StatePair, TensorSpec, dynamic_axes
 from edgedl.runtime.golden import Arrays
 from edgedl.runtime.parity import class_outputs
 from edgedl.runtime.quality import BATCH
@@ -37,8 +37,7 @@ class Interface:
     @property
     def axes(self) -> tuple[str, ...]:
         """The names of the dynamic axes, in order of appearance."""
-        names = [d for spec in self.inputs for d in spec.shape if isinstance(d, str)]
-        return tuple(dict.fromkeys(names))
+        return dynamic_axes(self.inputs)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -14,8 +14,15 @@ from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Source
 from edgedl.export.stages import Reference
-from edgedl.runtime.bundle import ImageClassification, Quality, StatePair, Task, TensorSpec
-from edgedl.runtime.golden import Arrays, GoldenVectors
+from edgedl.runtime.bundle import (
+    ImageClassification,
+    Quality,
+    StatePair,
+    Task,
+    TensorSpec,
+    dynamic_axes,
+)
+from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.parity import Runner, run_case
 from edgedl.runtime.resize import resize_axes
 
@@ -54,8 +61,7 @@ class Study:
     @property
     def example(self) -> Arrays:
         """One call's inputs with every dynamic axis at its largest golden size."""
-        single = [v for v in self.reference.golden if v.case.steps == 1]
-        return max(single, key=lambda v: sum(a.size for a in v.inputs.values())).inputs
+        return largest_call(self.reference.golden).inputs
 
 
 def study_source(source: Source, request: ExportRequest) -> Study:
@@ -108,7 +114,7 @@ def _name_tensors(
     source: Source, given: Samples, declared: Sequence[StatePair]
 ) -> tuple[tuple[str, ...], tuple[StatePair, ...], Runner]:
     """Public output names, state pairs, and the source as a runner under those names."""
-    one = resize_axes(given.arrays, given.specs, dict.fromkeys(_axes(given.specs), 1))
+    one = resize_axes(given.arrays, given.specs, dict.fromkeys(dynamic_axes(given.specs), 1))
     raw, values = source.run(one)
     names, state = name_outputs(raw, [s.name for s in given.specs], declared)
     for name, value in zip(names, values, strict=True):
@@ -121,10 +127,6 @@ def _name_tensors(
         return dict(zip(names, source.run(feeds)[1], strict=True))
 
     return names, state, ask
-
-
-def _axes(specs: Sequence[TensorSpec]) -> set[str]:
-    return {d for spec in specs for d in spec.shape if isinstance(d, str)}
 
 
 def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:
@@ -147,15 +149,11 @@ def _check_task(task: Task | None, interface: Interface) -> None:
             f"the task speaks of {task.input!r} and {task.output!r}",
             f"inputs: {', '.join(inputs)}; outputs: {', '.join(outputs)}",
         )
-    image = isinstance(task, ImageClassification)
-    count = (
-        len(task.labels) if isinstance(task, ImageClassification) else len(task.vocabulary.tokens)
-    )
     classes = outputs[task.output].shape[-1] if outputs[task.output].shape else 1
-    if classes != count:
+    if classes != len(task.classes):
+        kind = "labels" if isinstance(task, ImageClassification) else "tokens"
         raise SamplesError(
-            f"the task has {count} {'labels' if image else 'tokens'}, but output "
-            f"{outputs[task.output]}"
+            f"the task has {len(task.classes)} {kind}, but output {outputs[task.output]}"
         )
 
 

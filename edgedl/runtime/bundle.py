@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,19 +50,16 @@ class TensorSpec(Struct, frozen=True):
         return f"{self.name}: {self.dtype}[{', '.join(str(d) for d in self.shape)}]"
 
 
+def dynamic_axes(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    """The names of the tensors' dynamic axes, in order of appearance."""
+    return tuple(dict.fromkeys(d for t in specs for d in t.shape if isinstance(d, str)))
+
+
 class StatePair(Struct, frozen=True):
     """An output that is fed back to an input at the next step."""
 
     input: Name
     output: Name
-
-
-class FileRef(Struct, frozen=True):
-    """A file of the bundle, with what its content must be."""
-
-    file: FileName
-    sha256: Sha256
-    bytes: Count
 
 
 class Tolerance(Struct, frozen=True):
@@ -178,6 +175,11 @@ class ImageClassification(Struct, frozen=True, tag="image-classification", tag_f
     offset: float = 0.0
     layout: Literal["NHWC", "NCHW"] = "NHWC"
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the output's last axis scores, in its order: the labels."""
+        return self.labels
+
 
 class Vocabulary(Struct, frozen=True):
     """Token number to text; `unknown` is the token of whatever is not in the list."""
@@ -192,6 +194,11 @@ class TextGeneration(Struct, frozen=True, tag="text-generation", tag_field="kind
     input: Name
     output: Name
     vocabulary: Vocabulary
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the output's last axis scores, in its order: the tokens."""
+        return self.vocabulary.tokens
 
 
 Task = ImageClassification | TextGeneration
@@ -222,13 +229,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
         names = ", ".join(v.name for v in self.variants)
         raise BundleError(f"bundle {self.name!r} has no variant {wanted!r}", f"it has: {names}")
 
-    def files(self) -> Iterator[FileRef]:
+    def files(self) -> Iterator[Variant | Golden | Evaluation]:
         """Every file the manifest vouches for."""
-        for variant in self.variants:
-            yield FileRef(variant.file, variant.sha256, variant.bytes)
-        yield FileRef(self.golden.file, self.golden.sha256, self.golden.bytes)
+        yield from self.variants
+        yield self.golden
         if self.evaluation is not None:
-            yield FileRef(self.evaluation.file, self.evaluation.sha256, self.evaluation.bytes)
+            yield self.evaluation
 
 
 class _Schema(Struct):
@@ -242,7 +248,7 @@ class Bundle:
     path: Path
     manifest: Manifest
 
-    def read(self, ref: FileRef | Golden | Evaluation | Variant) -> bytes:
+    def read(self, ref: Variant | Golden | Evaluation) -> bytes:
         """The content of one of the bundle's files, its hash verified.
 
         Raises:
@@ -370,17 +376,15 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     for pair in manifest.state:
         require(pair.input in inputs and pair.output in outputs, f"state {pair} is no tensor")
     task = manifest.task
-    if task is not None:
-        require(task.input in inputs and task.output in outputs, "the task's tensors don't exist")
     if task is None:
         return
+    require(task.input in inputs and task.output in outputs, "the task's tensors don't exist")
     scores = next(t for t in manifest.outputs if t.name == task.output).shape
     classes = scores[-1] if scores else 1
+    count, kind = len(task.classes), "labels"
     if isinstance(task, TextGeneration):
-        count, kind = len(task.vocabulary.tokens), "tokens in the vocabulary"
+        kind = "tokens in the vocabulary"
         require(task.vocabulary.unknown < count, "the unknown token is not in the vocabulary")
-    else:
-        count, kind = len(task.labels), "labels"
     fits = classes == count or isinstance(classes, str)
     require(fits, f"{count} {kind}, but {classes} scores in {task.output!r}")
 

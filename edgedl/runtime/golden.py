@@ -99,6 +99,12 @@ def read_golden(bundle: Bundle) -> list[GoldenVectors]:
     return [_unpack(case, arrays, bundle.manifest, where) for case in golden.cases]
 
 
+def largest_call(golden: Iterable[GoldenVectors]) -> GoldenVectors:
+    """The largest golden case of a single step."""
+    single = [vectors for vectors in golden if vectors.case.steps == 1]
+    return max(single, key=lambda v: sum(array.size for array in v.inputs.values()))
+
+
 def _unpack(case: GoldenCase, arrays: Arrays, manifest: Manifest, where: str) -> GoldenVectors:
     def pick(names: list[str]) -> Arrays:
         missing = [name for name in names if f"{case.name}/{name}" not in arrays]

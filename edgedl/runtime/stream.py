@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
+from edgedl.runtime.bundle import dynamic_axes
 from edgedl.runtime.errors import EngineError, InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.session import ENGINE_ERRORS, check_inputs, concrete_shape
@@ -33,10 +34,10 @@ class Stream:
         self._model = model
         self._sizes = sizes
         self._state = manifest.state
-        axes = {d for t in model.inputs for d in t.shape if isinstance(d, str)}
-        if not sizes.keys() <= axes:
-            unknown = sorted(sizes.keys() - axes)[0]
-            raise InputError(f"there is no axis {unknown!r}", f"axes: {', '.join(sorted(axes))}")
+        axes = dynamic_axes(model.inputs)
+        unknown = [name for name in sizes if name not in axes]
+        if unknown:
+            raise InputError(f"there is no axis {unknown[0]!r}", f"axes: {', '.join(axes)}")
         fed_back = {pair.input for pair in self._state}
         self._inputs = tuple(t for t in model.inputs if t.name not in fed_back)
         self._state_specs = tuple(t for t in model.inputs if t.name in fed_back)
@@ -94,8 +95,7 @@ class Stream:
         return [*(pair.output for pair in self._state), *self._outputs]
 
     def _axes(self) -> dict[str, int]:
-        names = {d for t in self._state_specs for d in t.shape if isinstance(d, str)}
-        return {name: self._sizes.get(name, 1) for name in names}
+        return {name: self._sizes.get(name, 1) for name in dynamic_axes(self._state_specs)}
 
     def _buffers(self) -> dict[str, ort.OrtValue]:
         return {

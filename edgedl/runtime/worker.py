@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
 import os
 import sys
 import time
@@ -23,10 +22,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from edgedl.runtime.bundle import Bundle, OutputParity, Quality, Tolerance, open_bundle
+from edgedl.runtime.bundle import (
+    Bundle,
+    OutputParity,
+    Quality,
+    Tolerance,
+    dynamic_axes,
+    open_bundle,
+)
 from edgedl.runtime.errors import EdgedlError, InputError, UnknownDeviceError
-from edgedl.runtime.golden import Arrays, GoldenVectors, read_evaluation, read_golden
+from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call, read_evaluation, read_golden
 from edgedl.runtime.host import Host, describe_host, peak_resident_bytes
+from edgedl.runtime.imports import import_file
+from edgedl.runtime.parity import check_parity, classes_of, failures
+from edgedl.runtime.quality import evaluate_variant, over_budget
+from edgedl.runtime.resize import resize_axes
 
 
 class Case(Struct, frozen=True, tag="measure", tag_field="request"):
@@ -152,8 +162,6 @@ def _compare_variant(
     golden: list[GoldenVectors],
     evaluation: Any,
 ) -> VariantParity:
-    from edgedl.runtime.parity import check_parity, classes_of, failures
-    from edgedl.runtime.quality import evaluate_variant, over_budget
     from edgedl.runtime.session import Model
 
     manifest = bundle.manifest
@@ -233,14 +241,10 @@ def _subject(case: Case, inputs: Arrays) -> Callable[[], Arrays | None]:
         raise InputError(f"there is no {case.subject!r} to measure", "give file.py:factory")
     if case.device != "cpu":
         raise UnknownDeviceError(f"{case.subject} is measured on cpu only, not {case.device}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    run: Callable[[], Arrays | None] = getattr(module, factory)(
-        inputs, case.threads, *case.subject_args
-    )
+    build = getattr(import_file(Path(file)), factory, None)
+    if build is None:
+        raise InputError(f"{file} has no {factory!r} to measure", "give file.py:factory")
+    run: Callable[[], Arrays | None] = build(inputs, case.threads, *case.subject_args)
     return run
 
 
@@ -250,30 +254,25 @@ def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | No
     Returns:
         The inputs, and the golden case they are if their sizes are exactly one's.
     """
-    from edgedl.runtime.resize import resize_axes
-
-    axes = {d for t in bundle.manifest.inputs for d in t.shape if isinstance(d, str)}
-    unknown = sorted(case.sizes.keys() - axes)
+    axes = dynamic_axes(bundle.manifest.inputs)
+    unknown = [name for name in case.sizes if name not in axes]
     if unknown:
         raise InputError(
             f"bundle {bundle.manifest.name!r} has no dynamic axis {unknown[0]!r}",
             f"it has: {', '.join(sorted(axes)) or 'none'}",
         )
     sizes = {axis: case.sizes.get(axis, 1) for axis in axes}
-    single = [v for v in read_golden(bundle) if v.case.steps == 1]
-    for vectors in single:
-        if vectors.case.sizes == sizes:
+    golden = read_golden(bundle)
+    for vectors in golden:
+        if vectors.case.steps == 1 and vectors.case.sizes == sizes:
             return vectors.inputs, vectors
-    largest = max(single, key=lambda v: sum(a.size for a in v.inputs.values()))
-    return resize_axes(largest.inputs, bundle.manifest.inputs, sizes), None
+    return resize_axes(largest_call(golden).inputs, bundle.manifest.inputs, sizes), None
 
 
 def _check_answer(
     bundle: Bundle, case: Case, outputs: Arrays | None, expected: GoldenVectors | None
 ) -> tuple[OutputParity, ...]:
     """The first run's outputs beside the golden ones, where the inputs are golden."""
-    from edgedl.runtime.parity import check_parity, classes_of
-
     if expected is None or outputs is None:
         return ()
     tolerance = case.tolerance or bundle.manifest.variant(case.variant).tolerance

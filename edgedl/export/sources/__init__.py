@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from edgedl.export.interface import DynamicAxis, Interface
 from edgedl.export.quiet import quiet
 from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.imports import import_file, put_on_path
 
 if TYPE_CHECKING:
     import onnx
@@ -156,23 +155,9 @@ def describe_arrays(arrays: Arrays) -> str:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise SourceError(f"{path} is missing", "give file.py:factory")
-    name = f"_factory_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    _put_on_path(path.parent.resolve())
-    sys.modules[name] = module  # dataclasses, among others, look their module up
-    call_factory(spec.loader.exec_module, str(path), module)
-    return module
+    return call_factory(import_file, str(path), path)
 
 
 def _import_module(name: str) -> Any:
-    _put_on_path(Path.cwd())
+    put_on_path(Path.cwd())
     return call_factory(importlib.import_module, name, name)
-
-
-def _put_on_path(folder: Path) -> None:
-    """As Python does for a script, and for `-m`: a factory may import its neighbours."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
