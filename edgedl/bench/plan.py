@@ -42,6 +42,10 @@ class Row(Struct, frozen=True):
     measurements: tuple[Measurement, ...]
     failure: Failure | None = None
 
+    def wrong_answers(self) -> list[str]:
+        """What parity found in the launches' first runs; empty where they answered rightly."""
+        return [reason for m in self.measurements for reason in failures(m.parity)]
+
 
 def plan_cases(request: BenchRequest) -> list[Case]:
     """One case per combination, in a table's order.
@@ -130,7 +134,7 @@ def first_failure(rows: Sequence[Row]) -> EdgedlError | None:
         if row.failure is not None:
             return row.failure.error(f"{row.case.name}: ")
     for row in rows:
-        wrong = [reason for m in row.measurements for reason in failures(m.parity)]
+        wrong = row.wrong_answers()
         if wrong:
             return ParityError(f"{row.case.name} answers wrongly: {wrong[0]}", "see edgedl parity")
     return None

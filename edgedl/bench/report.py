@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import least_samples, median, median_interval, percentile
-from edgedl.runtime.parity import failures
 from edgedl.runtime.worker import Measurement
 
 MEBIBYTE = 1 << 20
@@ -51,7 +50,7 @@ _HEADERS = ("p50", "95 % interval", "p90", "p99", "per second", "load", "first r
 def _cells(row: Row) -> tuple[str, ...]:
     if row.failure is not None or not row.measurements:
         return ("failed", *[""] * (len(_HEADERS) - 1))
-    if any(failures(m.parity) for m in row.measurements):
+    if row.wrong_answers():
         return ("wrong answer", *[""] * (len(_HEADERS) - 1))
     launches = [m.samples_ns for m in row.measurements]
     p50 = median(launches)
@@ -98,7 +97,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row.failure is not None:
             notes.append(f"{row.case.name} failed: {row.failure.message}")
-        wrong = [w for m in row.measurements for w in failures(m.parity)]
+        wrong = row.wrong_answers()
         if wrong:
             notes.append(f"{row.case.name} answers wrongly: {wrong[0]}")
     done = [row for row in rows if row.measurements and row.failure is None]

@@ -12,6 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
 from edgedl.export.errors import ConversionError
 from edgedl.export.interface import Interface
 from edgedl.runtime.bundle import TensorSpec
+from edgedl.runtime.errors import one_line
 
 # The first onnxruntime release that reads an opset, and one that reads an IR version.
 # Source: onnxruntime's docs/Versioning.md, table "Compatibility".
@@ -191,7 +192,7 @@ def check_model(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"onnx.checker: {' '.join(str(error).split())[:300]}") from error
+        raise ConversionError(f"onnx.checker: {one_line(error)}") from error
 
 
 def has_bad_weights(model: ModelProto) -> str:

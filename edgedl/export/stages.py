@@ -10,7 +10,7 @@ import onnx
 
 from edgedl.export.interface import Interface
 from edgedl.runtime.bundle import OutputParity, Quality, Tolerance
-from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.errors import EngineError, ParityError, one_line
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.parity import Runner, check_parity, failures, run_case
@@ -91,7 +91,7 @@ def runner(model: onnx.ModelProto, interface: Interface) -> Runner:
         try:
             values = session.run(names, {name: feeds[name] for name in wanted})
         except ENGINE_ERRORS as error:
-            raise EngineError(" ".join(str(error).split())[:300]) from error
+            raise EngineError(one_line(error)) from error
         return dict(zip(names, values, strict=True))
 
     return run

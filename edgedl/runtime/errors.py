@@ -6,6 +6,11 @@ would catch (`FileNotFoundError`, `ValueError`, ...).
 """
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """What an exception says, on one line; its class where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class EdgedlError(Exception):
     """Something the person can act on.
 

@@ -12,6 +12,7 @@ import onnx
 from edgedl.export.errors import RecipeError
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
+from edgedl.runtime.errors import one_line
 from edgedl.runtime.session import ENGINE_ERRORS
 
 QUANTISER_ERRORS: tuple[type[Exception], ...] = (
@@ -51,7 +52,6 @@ def quantise(make: Callable[[], None], recipe: str) -> None:
         with quiet():
             make()
     except QUANTISER_ERRORS as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RecipeError(
-            f"{recipe}: onnxruntime's quantiser failed: {reason}", "leave this recipe out"
+            f"{recipe}: onnxruntime's quantiser failed: {one_line(error)}", "leave this recipe out"
         ) from error

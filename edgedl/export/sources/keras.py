@@ -16,7 +16,7 @@ from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.export.sources import Conversion, call_factory, describe_arrays
 from edgedl.runtime.bundle import TensorSpec
-from edgedl.runtime.errors import MissingExtraError
+from edgedl.runtime.errors import MissingExtraError, one_line
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.quality import BATCH
 
@@ -43,7 +43,7 @@ def open_keras(path: Path) -> KerasSource:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise SourceError(
-            f"{path} can't be loaded: {_first_sentence(error)}",
+            f"{path} can't be loaded: {one_line(error)}",
             "a custom layer needs its code: give file.py:factory instead",
         ) from error
     return KerasSource(model)
@@ -132,7 +132,7 @@ class KerasSource:
                     forward, input_signature=signature, opset=opset or DEFAULT_OPSET
                 )
         except (ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
-            raise ConversionError(f"tf2onnx: {_first_sentence(error)}") from error
+            raise ConversionError(f"tf2onnx: {one_line(error)}") from error
         proto: onnx.ModelProto = model
         return proto
 
@@ -164,8 +164,3 @@ def _output_names(model: Any) -> tuple[str, ...]:
     if len(model.outputs) == 1 and layers:
         return (layers[-1].name,)
     return tuple("output" if i == 0 else f"output_{i}" for i in range(len(model.outputs)))
-
-
-def _first_sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__

@@ -21,7 +21,7 @@ from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.export.sources import Conversion, call_factory, describe_arrays, required_parameters
 from edgedl.runtime.bundle import TensorSpec
-from edgedl.runtime.errors import MissingExtraError
+from edgedl.runtime.errors import MissingExtraError, one_line
 from edgedl.runtime.golden import Array, Arrays
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _load_weights(torch: Any, weights: Path) -> Any:
             "save a state dict: torch.save(model.state_dict(), FILE)",
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise SourceError(f"{weights} is not a file of torch weights: {reason}") from error
 
 
@@ -212,8 +212,7 @@ class TorchSource:
                 LookupError,
                 AssertionError,
             ) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise ConversionError(reason or type(error).__name__) from error
+                raise ConversionError(one_line(error)) from error
             return onnx.load_model(io.BytesIO(file.read_bytes()))
 
 
