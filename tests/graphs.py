@@ -18,9 +18,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedl.runtime.bundle import (
-    MANIFEST_FILE,
-    SCHEMA_VERSION,
+from edgedl.runtime.bundle import MANIFEST_FILE, SCHEMA_VERSION, encode_manifest, open_bundle
+from edgedl.runtime.golden import Array, Arrays, GoldenVectors, pack_golden, write_npz
+from edgedl.runtime.manifest import (
     Evaluation,
     Golden,
     GoldenCase,
@@ -33,10 +33,7 @@ from edgedl.runtime.bundle import (
     Tolerance,
     Variant,
     Vocabulary,
-    encode_manifest,
-    open_bundle,
 )
-from edgedl.runtime.golden import Array, Arrays, GoldenVectors, pack_golden, write_npz
 
 OPSET = 17
 IR_VERSION = 8

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from edgedl.devices import open_device
-from edgedl.runtime.bundle import dynamic_axes, open_bundle
+from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError
+from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.parity import failures
 from edgedl.runtime.worker import Answer, Case, Failure, Measurement
 

@@ -8,7 +8,8 @@ import msgspec
 from edgedl.bench.report import Table
 from edgedl.cli.options import bundle_argument, json_flag
 from edgedl.cli.terminal import print_table, shorten
-from edgedl.runtime.bundle import Manifest, Quality, Variant, open_bundle
+from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.manifest import Manifest, Quality, Variant
 
 
 @click.command()

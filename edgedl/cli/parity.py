@@ -10,8 +10,8 @@ from edgedl.cli.inspect import show_quality, show_top1
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
 from edgedl.devices import open_device
-from edgedl.runtime.bundle import OutputParity
 from edgedl.runtime.errors import EdgedlError, ParityError
+from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantParity
 
 

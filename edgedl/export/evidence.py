@@ -11,9 +11,9 @@ import numpy as np
 from edgedl.export.errors import SamplesError
 from edgedl.export.interface import Interface
 from edgedl.export.samples import Evaluation, Samples, check_samples, read_arrays
-from edgedl.runtime.bundle import Quality, Task, TensorSpec
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import Quality, Task, TensorSpec
 from edgedl.runtime.parity import Runner
 from edgedl.runtime.quality import BATCH, Answers, answer, judge
 

@@ -11,8 +11,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
 
 from edgedl.export.errors import ConversionError
 from edgedl.export.interface import Interface
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import one_line
+from edgedl.runtime.manifest import TensorSpec
 
 # The first onnxruntime release that reads an opset, and one that reads an IR version.
 # Source: onnxruntime's docs/Versioning.md, table "Compatibility".

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgedl.export.errors import SourceError
-from edgedl.runtime.bundle import StatePair, TensorSpec, dynamic_axes
 from edgedl.runtime.golden import Arrays
+from edgedl.runtime.manifest import StatePair, TensorSpec, dynamic_axes
 from edgedl.runtime.parity import class_outputs
 from edgedl.runtime.quality import BATCH
 

@@ -19,6 +19,12 @@ from edgedl.runtime.bundle import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Bundle,
+    encode_manifest,
+    open_bundle,
+)
+from edgedl.runtime.golden import pack_golden, write_npz
+from edgedl.runtime.host import describe_host, installed_versions
+from edgedl.runtime.manifest import (
     Evaluation,
     Golden,
     Manifest,
@@ -26,11 +32,7 @@ from edgedl.runtime.bundle import (
     Quality,
     Tolerance,
     Variant,
-    encode_manifest,
-    open_bundle,
 )
-from edgedl.runtime.golden import pack_golden, write_npz
-from edgedl.runtime.host import describe_host, installed_versions
 
 GOLDEN_FILE = "golden.npz"
 EVALUATION_FILE = "eval.npz"

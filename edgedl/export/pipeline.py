@@ -21,8 +21,9 @@ from edgedl.export.sources import Conversion, open_source
 from edgedl.export.stages import FLOAT_TOLERANCE, StageReport, Stopwatch, Tell, runner
 from edgedl.export.study import Study, study_source
 from edgedl.export.write import check_target
-from edgedl.runtime.bundle import Bundle, OutputParity, Tolerance
+from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.manifest import OutputParity, Tolerance
 from edgedl.runtime.parity import failures
 from edgedl.runtime.quality import over_budget
 

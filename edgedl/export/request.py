@@ -9,7 +9,7 @@ import msgspec
 
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis
-from edgedl.runtime.bundle import StatePair, Task
+from edgedl.runtime.manifest import StatePair, Task
 
 DEFAULT_OPSET = 17
 DEFAULT_MAX_DROP = 1.0

@@ -16,9 +16,9 @@ import numpy as np
 
 from edgedl.export.errors import SamplesError
 from edgedl.export.interface import Interface
-from edgedl.runtime.bundle import GoldenCase, TensorSpec
 from edgedl.runtime.errors import BundleError
 from edgedl.runtime.golden import Array, Arrays, read_npz
+from edgedl.runtime.manifest import GoldenCase, TensorSpec
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
 

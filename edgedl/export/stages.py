@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import onnx
 
 from edgedl.export.interface import Interface
-from edgedl.runtime.bundle import OutputParity, Quality, Tolerance
 from edgedl.runtime.errors import EngineError, ParityError, one_line
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.host import usable_cpus
+from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
 from edgedl.runtime.parity import Runner, check_parity, failures, run_case
 from edgedl.runtime.session import ENGINE_ERRORS, open_session
 

@@ -14,7 +14,8 @@ from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Source
 from edgedl.export.stages import Reference
-from edgedl.runtime.bundle import (
+from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
+from edgedl.runtime.manifest import (
     ImageClassification,
     Quality,
     StatePair,
@@ -22,7 +23,6 @@ from edgedl.runtime.bundle import (
     TensorSpec,
     dynamic_axes,
 )
-from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.parity import Runner, run_case
 from edgedl.runtime.resize import resize_axes
 

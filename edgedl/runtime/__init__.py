@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedl.runtime.bundle import Bundle, Manifest, TensorSpec, Variant, open_bundle
+    from edgedl.runtime.bundle import Bundle, open_bundle
     from edgedl.runtime.errors import (
         BundleError,
         BundleNotFoundError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UnknownDeviceError,
         WorkerError,
     )
+    from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
     from edgedl.runtime.session import Model, load
     from edgedl.runtime.stream import Stream
     from edgedl.runtime.tasks import Classifier, Prediction, TextGenerator
@@ -59,7 +60,8 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Bundle", "Manifest", "TensorSpec", "Variant", "open_bundle"), "bundle"),
+    **dict.fromkeys(("Bundle", "open_bundle"), "bundle"),
+    **dict.fromkeys(("Manifest", "TensorSpec", "Variant"), "manifest"),
     **dict.fromkeys(("Model", "load"), "session"),
     **dict.fromkeys(("Classifier", "Prediction", "TextGenerator"), "tasks"),
     "Stream": "stream",

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedl.runtime.bundle import Bundle, GoldenCase, Manifest
+from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import BundleError
+from edgedl.runtime.manifest import GoldenCase, Manifest
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgedl.runtime.bundle import Manifest, OutputParity, StatePair, TensorSpec, Tolerance
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
+from edgedl.runtime.manifest import Manifest, OutputParity, StatePair, TensorSpec, Tolerance
 
 Runner = Callable[[Arrays], Arrays]
 

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgedl.runtime.bundle import Manifest, Quality, TensorSpec, TextGeneration, Tolerance, Variant
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import (
+    Manifest,
+    Quality,
+    TensorSpec,
+    TextGeneration,
+    Tolerance,
+    Variant,
+)
 from edgedl.runtime.parity import Runner, classes_of
 
 BATCH = "batch"

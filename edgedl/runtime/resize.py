@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import TensorSpec
 
 
 def resize_axes(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from msgspec import Struct
 
-from edgedl.runtime.bundle import Bundle, Manifest, TensorSpec, Variant, open_bundle
+from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.errors import (
     DeviceError,
     EngineError,
@@ -21,6 +21,7 @@ from edgedl.runtime.errors import (
 )
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.host import usable_cpus
+from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
 
 try:
     import onnxruntime as ort

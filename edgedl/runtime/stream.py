@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from edgedl.runtime.bundle import dynamic_axes
 from edgedl.runtime.errors import EngineError, InputError
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.session import ENGINE_ERRORS, check_inputs, concrete_shape
 
 if TYPE_CHECKING:

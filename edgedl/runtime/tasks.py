@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedl.runtime.bundle import ImageClassification, TensorSpec, TextGeneration, Vocabulary
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array
+from edgedl.runtime.manifest import ImageClassification, TensorSpec, TextGeneration, Vocabulary
 
 if TYPE_CHECKING:
     from edgedl.runtime.session import Model

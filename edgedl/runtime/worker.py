@@ -22,18 +22,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from edgedl.runtime.bundle import (
-    Bundle,
-    OutputParity,
-    Quality,
-    Tolerance,
-    dynamic_axes,
-    open_bundle,
-)
+from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, UnknownDeviceError
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call, read_evaluation, read_golden
 from edgedl.runtime.host import Host, describe_host, peak_resident_bytes
 from edgedl.runtime.imports import import_file
+from edgedl.runtime.manifest import OutputParity, Quality, Tolerance, dynamic_axes
 from edgedl.runtime.parity import check_parity, classes_of, failures
 from edgedl.runtime.quality import evaluate_variant, over_budget
 from edgedl.runtime.resize import resize_axes

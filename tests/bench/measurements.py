@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgedl.runtime.bundle import OutputParity
 from edgedl.runtime.host import Host
+from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.worker import Case, Measurement
 
 HOST = Host("Linux 6", "aarch64", "Cortex-A72", 4, 1 << 30, "3.11.7", {"onnxruntime": "1.20"})

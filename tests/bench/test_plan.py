@@ -16,8 +16,8 @@ from edgedl.bench.plan import (
     plan_cases,
     run_cases,
 )
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import BundleError, InputError, WorkerError
+from edgedl.runtime.manifest import TensorSpec
 from edgedl.runtime.worker import Answer, Case, Failure, Request
 from tests.bench.measurements import measurement
 from tests.graphs import change_manifest, replace_variant, write_classifier_bundle

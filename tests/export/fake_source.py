@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.export.interface import DynamicAxis, with_dynamic
 from edgedl.export.sources import Conversion
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import TensorSpec
 
 FEATURES, CLASSES = 6, 5
 CELLS = 3

@@ -18,8 +18,8 @@ from edgedl.export.graph import (
     with_least_ir,
 )
 from edgedl.export.interface import Interface
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array
+from edgedl.runtime.manifest import TensorSpec
 from tests.export.fake_source import dense_graph, model, normal
 
 X = TensorSpec("x", "float32", ("batch", 4))

@@ -15,7 +15,7 @@ from edgedl.export.interface import (
     parse_state,
     with_dynamic,
 )
-from edgedl.runtime.bundle import StatePair, TensorSpec
+from edgedl.runtime.manifest import StatePair, TensorSpec
 from tests.export.conftest import Export
 from tests.export.fake_source import FEATURES, FakeSource, dense_answer, dense_graph, way
 

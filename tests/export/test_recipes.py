@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from edgedl.export.errors import RecipeError
 from edgedl.export.recipes import RECIPES, Material
 from edgedl.export.samples import Samples
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array
+from edgedl.runtime.manifest import TensorSpec
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     FEATURES,

@@ -13,8 +13,8 @@ from edgedl.export.interface import Interface
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Evaluation, Samples, golden_cases, split
 from edgedl.export.study import study_source
-from edgedl.runtime.bundle import StatePair, TensorSpec
 from edgedl.runtime.golden import Array, read_evaluation
+from edgedl.runtime.manifest import StatePair, TensorSpec
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     CLASSES,

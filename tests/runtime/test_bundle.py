@@ -17,10 +17,6 @@ from hypothesis import strategies as st
 from edgedl.runtime.bundle import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
-    Manifest,
-    StatePair,
-    TextGeneration,
-    Vocabulary,
     encode_manifest,
     open_bundle,
     parse_manifest,
@@ -31,6 +27,7 @@ from edgedl.runtime.errors import (
     IntegrityError,
     SchemaError,
 )
+from edgedl.runtime.manifest import Manifest, StatePair, TextGeneration, Vocabulary
 from edgedl.runtime.worker import Failure, ParityRequest, answer
 from tests.graphs import change_manifest, change_variant, write_classifier_bundle, write_text_bundle
 

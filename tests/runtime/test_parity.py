@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedl.runtime.bundle import GoldenCase, OutputParity, StatePair, Tolerance, open_bundle
+from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
+from edgedl.runtime.manifest import GoldenCase, OutputParity, StatePair, Tolerance
 from edgedl.runtime.parity import check_parity, classes_of, failures
 from edgedl.runtime.worker import ParityAnswer, ParityRequest, answer
 from tests.graphs import EXACT, change_manifest, change_variant, write_classifier_bundle

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from edgedl.runtime.bundle import Quality, TensorSpec, TextGeneration, Tolerance, Vocabulary
 from edgedl.runtime.golden import Arrays
+from edgedl.runtime.manifest import Quality, TensorSpec, TextGeneration, Tolerance, Vocabulary
 from edgedl.runtime.quality import answer, batches, judge, over_budget
 
 X = TensorSpec("x", "float32", ("batch", 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgedl.runtime.bundle import TensorSpec
+from edgedl.runtime.manifest import TensorSpec
 from edgedl.runtime.resize import resize_axes
 
 TOKENS = TensorSpec("tokens", "int64", ("batch", "time"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgedl import runtime
-from edgedl.runtime.bundle import ImageClassification, TensorSpec, TextGeneration, Vocabulary
 from edgedl.runtime.errors import EdgedlError, InputError
+from edgedl.runtime.manifest import ImageClassification, TensorSpec, TextGeneration, Vocabulary
 from edgedl.runtime.tasks import sample_token
 from tests.graphs import (
     HIDDEN,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface
 from edgedl.export.quiet import quiet
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.imports import import_file, put_on_path
+from edgedl.runtime.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import onnx

@@ -15,9 +15,9 @@ from edgedl.export.interface import DynamicAxis, Interface, clean_name, with_dyn
 from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.export.sources import Conversion, call_factory, describe_arrays
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import MissingExtraError, one_line
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import TensorSpec
 from edgedl.runtime.quality import BATCH
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.export.sources import Conversion, call_factory, describe_arrays, required_parameters
-from edgedl.runtime.bundle import TensorSpec
 from edgedl.runtime.errors import MissingExtraError, one_line
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import onnx
