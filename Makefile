@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test lint clean help
+.PHONY: demo test lint matrix clean help
 
 help:
 	@echo "make demo   train both models, export, prove and measure them ($(DEMO))"
 	@echo "make test   run the tests"
+	@echo "make matrix export many models in every recipe and report (build/matrix)"
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make clean  remove build/ and $(VENV)"
 
@@ -25,6 +26,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+matrix: $(INSTALLED)
+	$(BIN)/python -m tests.matrix.run $(MATRIX_FLAGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

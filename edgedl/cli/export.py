@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgedl.cli.options import Parsed
+from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import say
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
@@ -42,7 +42,10 @@ def version(text: str) -> str:
     "recipes",
     multiple=True,
     metavar="NAME",
-    help="A variant to make: fp32, int8-dynamic, int8-static. Every one that fits when left out.",
+    help=(
+        "A variant to make: fp32, int8-dynamic, int8-static; several composed with +; or all. "
+        "When left out: the usual ones that fit."
+    ),
 )
 @click.option(
     "--samples",
@@ -90,6 +93,12 @@ def version(text: str) -> str:
     show_default=True,
     metavar="PERCENT",
     help="Accuracy (or nats per character) a quantised variant may lose.",
+)
+@click.option(
+    "--device",
+    type=Parsed("device", device_name),
+    metavar="D",
+    help="Where the bundle will run; variants that are right on any CPU when left out.",
 )
 @click.option(
     "--min-ort",

@@ -19,8 +19,9 @@ DEFAULT_MAX_DROP = 1.0
 class ExportRequest:
     """Everything an export is told; `edgedl export --help` explains each.
 
-    `recipes` empty means every recipe that fits. `max_drop` is in points of accuracy, or
-    in percent of nats per character or of top-1 agreement.
+    `recipes` empty means the usual ones that fit, `all` every one. `device` is where the
+    bundle will run; None makes variants that are right on any CPU. `max_drop` is in points
+    of accuracy, or in percent of nats per character or of top-1 agreement.
     """
 
     source: str
@@ -33,6 +34,7 @@ class ExportRequest:
     dynamic: tuple[DynamicAxis, ...] = ()
     state: tuple[StatePair, ...] = ()
     max_drop: float = DEFAULT_MAX_DROP
+    device: str | None = None
     opset: int | None = None
     min_ort: str | None = None
     simplify: bool = True

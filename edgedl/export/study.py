@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from edgedl.export import evidence, samples
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.interface import Interface, infer_outputs, name_outputs
+from edgedl.export.judgement import Judge, Judgement
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Source
@@ -17,7 +18,6 @@ from edgedl.export.stages import Reference
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.manifest import (
     ImageClassification,
-    Quality,
     StatePair,
     Task,
     TensorSpec,
@@ -25,21 +25,6 @@ from edgedl.runtime.manifest import (
 )
 from edgedl.runtime.parity import Runner, run_case
 from edgedl.runtime.resize import resize_axes
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Labelled samples, all and those that travel; or agreement where there are no labels."""
-
-    everything: evidence.Labelled | None = None
-    travelling: evidence.Labelled | None = None
-    agreement: Callable[[Runner], Quality] | None = None
-
-    def quality(self, run: Runner, interface: Interface) -> tuple[Quality | None, Quality | None]:
-        """A variant's quality on all samples, and on those that travel."""
-        if self.everything is None or self.travelling is None:
-            return (self.agreement(run) if self.agreement else None), None
-        return self.everything.quality(run, interface), self.travelling.quality(run, interface)
 
 
 @dataclass(frozen=True)
@@ -62,6 +47,10 @@ class Study:
     def example(self) -> Arrays:
         """One call's inputs with every dynamic axis at its largest golden size."""
         return largest_call(self.reference.golden).inputs
+
+    def judgement(self, max_drop: float) -> Judgement:
+        """What every variant is held to; `max_drop` as in `ExportRequest`."""
+        return Judgement(self.reference, self.judge, max_drop)
 
 
 def study_source(source: Source, request: ExportRequest) -> Study:

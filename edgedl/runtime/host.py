@@ -13,8 +13,18 @@ from msgspec import Struct
 RUNTIME_DISTRIBUTIONS = ("edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "msgspec")
 
 
+# What decides which kernels ONNX Runtime picks, as Linux calls it in /proc/cpuinfo.
+CPU_FEATURES = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8",
+    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+
+
 class Host(Struct, frozen=True):
-    """A fingerprint of the machine a worker runs on. Memory is in bytes."""
+    """A fingerprint of the machine a worker runs on. Memory is in bytes.
+
+    `features` are those of `CPU_FEATURES` that the processor has.
+    """
 
     system: str
     machine: str
@@ -23,6 +33,7 @@ class Host(Struct, frozen=True):
     memory: int
     python: str
     versions: dict[str, str]
+    features: tuple[str, ...] = ()
 
 
 def describe_host() -> Host:
@@ -35,6 +46,7 @@ def describe_host() -> Host:
         memory=_memory(),
         python=platform.python_version(),
         versions=installed_versions(RUNTIME_DISTRIBUTIONS),
+        features=cpu_features(),
     )
 
 
@@ -87,11 +99,24 @@ def peak_resident_bytes() -> int | None:
     return None
 
 
-def _processor() -> str:
+def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
+    """Those of `CPU_FEATURES` that the processor has; none where the system doesn't tell."""
+    fields = _cpuinfo(root)
+    found = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
+    return tuple(name for name in CPU_FEATURES if name in found)
+
+
+def _cpuinfo(root: Path = Path("/")) -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo."""
     fields: dict[str, str] = {}
-    for line in _text(Path("/proc/cpuinfo")).splitlines():
+    for line in _text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _processor() -> str:
+    fields = _cpuinfo()
     for key in ("model name", "Model", "Hardware"):
         if fields.get(key):
             return fields[key]

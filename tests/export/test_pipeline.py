@@ -14,7 +14,7 @@ import pytest
 from onnx import helper
 
 from edgedl import runtime
-from edgedl.export import pipeline
+from edgedl.export import rewrite
 from edgedl.export.errors import ConversionError, RecipeError, SourceError
 from edgedl.export.passes.simplify import Simplified, simplify
 from edgedl.export.recipes import RECIPES, Product, Recipe
@@ -119,7 +119,9 @@ def test_a_recipe_that_changes_answers_fails_under_its_own_name(
 ) -> None:
     wrong = dense_graph(kernel=KERNEL * np.float32(1.01))
     monkeypatch.setitem(
-        RECIPES, "fp32", Recipe("fp32", False, lambda material: "", lambda material: Product(wrong))
+        RECIPES,
+        "fp32",
+        Recipe("fp32", False, lambda material: "", lambda material: Product(wrong), usual=True),
     )
     with pytest.raises(ParityError, match="parity failed after fp32"):
         export(dense_source())
@@ -154,7 +156,7 @@ def test_a_simplified_model_that_answers_differently_is_not_used(
     export: Export, stages: list[StageReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = dense_graph(bias=BIAS + np.float32(0.01))
-    monkeypatch.setattr(pipeline, "simplify", lambda model, scratch: Simplified(wrong))
+    monkeypatch.setattr(rewrite, "simplify", lambda model, scratch: Simplified(wrong))
     bundle = export(dense_source(), simplify=True, recipes=("fp32",))
     assert "not used: differs from the model before it" in _said(stages, "simplify")
     assert bundle.manifest.provenance["simplified"].startswith("not used")
@@ -184,7 +186,7 @@ def test_a_simplifier_that_does_not_end_is_stopped_and_not_used(
     export: Export, tmp_path: Path, stages: list[StageReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", _stand_in(tmp_path, "exec sleep 60"))
-    monkeypatch.setattr(pipeline, "simplify", functools.partial(simplify, limit_s=0.2))
+    monkeypatch.setattr(rewrite, "simplify", functools.partial(simplify, limit_s=0.2))
     bundle = export(dense_source(), simplify=True, recipes=("fp32",))
     assert "onnxsim did not finish in 0.2 s" in _said(stages, "simplify")
     assert bundle.manifest.provenance["simplified"].startswith("not used")

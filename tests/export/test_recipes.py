@@ -10,8 +10,12 @@ import pytest
 from onnx import numpy_helper
 
 from edgedl.export.errors import RecipeError
+from edgedl.export.interface import Interface
+from edgedl.export.judgement import Judge, Judgement
 from edgedl.export.recipes import RECIPES, Material
 from edgedl.export.samples import Samples
+from edgedl.export.stages import Reference
+from edgedl.export.target import Target
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import TensorSpec
 from tests.export.conftest import Export
@@ -29,7 +33,10 @@ from tests.export.fake_source import (
 
 
 def _material(graph: onnx.ModelProto, spec: TensorSpec, samples: Array, scratch: Path) -> Material:
-    return Material(graph, Samples({spec.name: samples}, (spec,), "a test", ""), scratch)
+    """Calibration samples and a judgement that expects nothing of the outputs."""
+    given = Samples({spec.name: samples}, (spec,), "a test", "")
+    judgement = Judgement(Reference(Interface((spec,), (), ()), []), Judge(), 1.0)
+    return Material(graph, given, scratch, Target(), judgement)
 
 
 def _operators(graph: onnx.ModelProto) -> list[str]:

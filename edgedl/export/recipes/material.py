@@ -10,8 +10,10 @@ from typing import Any
 import onnx
 
 from edgedl.export.errors import RecipeError
+from edgedl.export.judgement import Judgement
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
+from edgedl.export.target import Target
 from edgedl.runtime.errors import one_line
 from edgedl.runtime.session import ENGINE_ERRORS
 
@@ -27,11 +29,18 @@ RECURRENT = ("LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True)
 class Material:
-    """The verified float model, calibration samples and a directory for temporary files."""
+    """What a recipe works from.
+
+    `model` is the verified float model, or what an earlier part of a composed recipe made of
+    it. `scratch` is a directory for temporary files. `judgement` tells a recipe that searches
+    (for a rank, for nodes to leave in float) what a candidate loses.
+    """
 
     model: onnx.ModelProto
     calibration: Samples
     scratch: Path
+    target: Target
+    judgement: Judgement
 
     def count(self, *op_types: str) -> int:
         """How many nodes of these types the model has."""

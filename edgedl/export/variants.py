@@ -1,0 +1,107 @@
+"""Variants: the recipes that fit, each made and held to its tolerance and budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgedl.export import graph
+from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.manifest import Made, describe_variant
+from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
+from edgedl.export.request import ExportRequest
+from edgedl.export.stages import StageReport, Stopwatch, Tell
+from edgedl.runtime.errors import EngineError, ParityError
+
+ALL = "all"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse unknown recipes before any work is done."""
+    for name in names:
+        if name != ALL:
+            find_recipe(name)
+
+
+def make_variants(
+    material: Material, request: ExportRequest, tell: Tell
+) -> tuple[list[Made], list[dict[str, Any]]]:
+    """Every variant asked for.
+
+    A recipe that was named must succeed. Where none was, or `all` were, one that leaves its
+    tolerance or its budget is left out with the reason; the float model must always hold.
+
+    Returns:
+        The variants, and the recipes that were left out: `{"recipe", "made", "reason"}`,
+        `made` telling one that failed from one that doesn't fit the model.
+
+    Raises:
+        RecipeError: A named recipe doesn't fit the model.
+        ParityError: A named recipe left its tolerance or exceeded the budget.
+    """
+    named = [name for name in dict.fromkeys(request.recipes) if name != ALL]
+    made = [make_variant(_fitting(name, material), material, request, tell) for name in named]
+    rejected: list[dict[str, Any]] = []
+    if named and ALL not in request.recipes:
+        return made, rejected
+    for recipe in RECIPES.values():
+        if recipe.name in named or not (recipe.usual or ALL in request.recipes):
+            continue
+        watch = Stopwatch()
+        reason = obstacle = recipe.obstacle(material)
+        if not obstacle:
+            try:
+                made.append(make_variant(recipe, material, request, tell))
+                continue
+            except (ConversionError, RecipeError, EngineError, ParityError) as error:
+                if not recipe.quantised:
+                    raise
+                reason = error.message
+        rejected.append({"recipe": recipe.name, "made": not obstacle, "reason": reason})
+        tell(StageReport(recipe.name, f"left out: {reason}", watch.lap()))
+    return made, rejected
+
+
+def _fitting(name: str, material: Material) -> Recipe:
+    recipe = find_recipe(name)
+    obstacle = recipe.obstacle(material)
+    if obstacle:
+        raise RecipeError(f"{name} can't be made: {obstacle}", "leave this recipe out")
+    return recipe
+
+
+def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tell: Tell) -> Made:
+    """Make a variant and hold it to its tolerance and budget.
+
+    Raises:
+        ParityError: It left its tolerance or exceeded the budget.
+    """
+    watch = Stopwatch()
+    judgement = material.judgement
+    product = recipe.make(material)
+    model = graph.conform(product.model, judgement.interface)
+    graph.require_readable(model, request.min_ort)
+    if recipe.quantised and not graph.is_quantised(model):
+        raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
+    tolerance = judgement.tolerance(recipe.quantised)
+    verdict = judgement.judge(model, tolerance)
+    if verdict.disagreement:
+        raise ParityError(
+            f"parity failed after {recipe.name}: {verdict.disagreement}",
+            "nothing was written; the source and this model disagree",
+        )
+    if verdict.exceeded:
+        raise ParityError(
+            f"{recipe.name} is over its budget: {verdict.exceeded}",
+            "allow more with --max-drop, or leave this recipe out; nothing was written",
+        )
+    tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
+    return describe_variant(
+        recipe.name,
+        model,
+        product.settings,
+        tolerance,
+        verdict.outputs,
+        verdict.quality,
+        verdict.travelling,
+    )

@@ -1,0 +1,1 @@
+"""The matrix: models as people bring them, each exported in every recipe that fits."""

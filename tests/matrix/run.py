@@ -1,0 +1,185 @@
+"""Export every model of the matrix in every recipe that fits, and report.
+
+    python -m tests.matrix.run [--only WORDS] [--family keras] [--out build/matrix]
+
+Each family's models run in a process of their own. Exit code 1: something failed that
+nobody has explained, or something explained no longer fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from edgedl.bench.report import Table, markdown
+from edgedl.cli.terminal import print_table, say
+from edgedl.export.pipeline import export
+from edgedl.export.request import ExportRequest
+from edgedl.runtime.bundle import Bundle
+from edgedl.runtime.errors import EdgedlError
+from edgedl.runtime.host import describe_host
+from edgedl.runtime.manifest import StatePair
+from tests.matrix.entry import Entry
+
+FAMILIES = ("keras", "torch", "onnx")
+# A recipe that doesn't fit a model is no failure of it.
+UNFIT = "-"
+
+
+class Result(Struct, frozen=True):
+    """One model's outcome.
+
+    `recipes` holds the SQNR in dB of each that was made; `failed` why another wasn't, by
+    recipe or by stage; `unfit` why a recipe is not for this model.
+    """
+
+    name: str
+    seconds: float
+    known: dict[str, str]
+    path: str = ""
+    cases: int = 0
+    recipes: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    unfit: dict[str, str] = {}
+
+    @property
+    def surprises(self) -> list[str]:
+        """Failures that nobody has explained, and explanations of what no longer fails."""
+        new = [f"{k}: {v}" for k, v in self.failed.items() if k not in self.known]
+        gone = [f"{k} is explained, but doesn't fail" for k in self.known if k not in self.failed]
+        return [f"{self.name}: {what}" for what in (*new, *gone)]
+
+
+def run_entry(entry: Entry, out: Path) -> Result:
+    """Export one model with every recipe that fits."""
+    folder = out / entry.name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    entry.write_samples(folder / "samples.npz")
+    request = ExportRequest(
+        source=entry.source.format(models=out / "models"),
+        output=folder / "model.bundle",
+        recipes=("all",),
+        samples=folder / "samples.npz",
+        dynamic=entry.dynamic,
+        state=tuple(StatePair(input=i, output=o) for o, i in entry.state),
+        force=True,
+    )
+    start = time.monotonic()
+    try:
+        bundle = export(request)
+    except EdgedlError as error:
+        took = time.monotonic() - start
+        failed = {"export": f"{error.message} ({error.hint})"}
+        return Result(entry.name, took, entry.known, failed=failed)
+    return _result(entry, bundle, time.monotonic() - start)
+
+
+def _result(entry: Entry, bundle: Bundle, seconds: float) -> Result:
+    manifest = bundle.manifest
+    left_out = manifest.provenance["recipes_rejected"]
+    return Result(
+        entry.name,
+        seconds,
+        entry.known,
+        path=manifest.provenance["conversion"]["path"],
+        cases=len(manifest.golden.cases),
+        recipes={
+            v.name: _least_sqnr([o.sqnr_db for o in v.parity if o.sqnr_db is not None])
+            for v in manifest.variants
+        },
+        failed={r["recipe"]: r["reason"] for r in left_out if r["made"]},
+        unfit={r["recipe"]: r["reason"] for r in left_out if not r["made"]},
+    )
+
+
+def _least_sqnr(noise: list[float]) -> str:
+    return f"{min(noise):.0f} dB" if noise else "exact"
+
+
+def run_family(family: str, only: str, out: Path) -> None:
+    """Every model of a family; one JSON line each on stdout."""
+    entries: tuple[Entry, ...] = importlib.import_module(f"tests.matrix.{family}_models").ENTRIES
+    for entry in entries:
+        if only in entry.name:
+            say(f"{entry.name} ...")
+            result = run_entry(entry, out)
+            sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+            sys.stdout.flush()
+
+
+def launch_family(family: str, only: str, out: Path) -> list[Result]:
+    """`run_family` in a fresh process; a crash is a failure of the whole family."""
+    command = [sys.executable, "-m", __spec__.name, "--family", family]
+    command += ["--only", only, "--out", str(out), "--lines"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
+    results = [msgspec.json.decode(line, type=Result) for line in done.stdout.splitlines()]
+    if done.returncode != 0:
+        failed = {"process": f"ended with status {done.returncode} after {len(results)} models"}
+        results.append(Result(f"{family} family", 0.0, {}, failed=failed))
+    return results
+
+
+def tabulate(results: list[Result]) -> Table:
+    """One line per model, one column per recipe."""
+    recipes = list(dict.fromkeys(name for r in results for name in (*r.recipes, *r.failed)))
+    recipes = [name for name in recipes if name not in ("export", "process")]
+    rows = tuple(_row(r, recipes) for r in results)
+    return Table(("model", "path", "cases", "time", *recipes), rows, tuple(_notes(results)))
+
+
+def _row(result: Result, recipes: list[str]) -> tuple[str, ...]:
+    cells = (
+        result.recipes.get(name) or ("FAILED" if name in result.failed else UNFIT)
+        for name in recipes
+    )
+    return (result.name, result.path, str(result.cases), f"{result.seconds:.1f} s", *cells)
+
+
+def _notes(results: list[Result]) -> list[str]:
+    """Each failure explained, then the machine and the versions."""
+    notes = [
+        f"{r.name}: {what}: {why} [{r.known.get(what, 'unexplained')}]"
+        for r in results
+        for what, why in r.failed.items()
+    ]
+    host = describe_host()
+    versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
+    exported = sum("export" not in r.failed and "process" not in r.failed for r in results)
+    made = sum(len(r.recipes) for r in results)
+    notes.append(f"{exported} of {len(results)} models exported, {made} variants proved")
+    notes.append(f"{host.processor}, {host.cpus} CPUs, Python {host.python}, {versions}")
+    return notes
+
+
+@click.command()
+@click.option("--family", type=click.Choice(FAMILIES), help="One family only.")
+@click.option("--only", default="", help="Models whose name holds these words.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/matrix"))
+@click.option("--lines", is_flag=True, help="Print results as JSON lines, in this process.")
+def main(family: str | None, only: str, out: Path, lines: bool) -> None:
+    """Export every model in every recipe that fits, and report."""
+    if family is not None and lines:
+        run_family(family, only, out)
+        return
+    families = FAMILIES if family is None else (family,)
+    results = [result for name in families for result in launch_family(name, only, out)]
+    table = tabulate(results)
+    print_table(table)
+    (out / "report.md").write_text(markdown(table) + "\n")
+    surprises = [what for result in results for what in result.surprises]
+    for what in surprises:
+        say(f"error: {what}")
+    raise SystemExit(1 if surprises else 0)
+
+
+if __name__ == "__main__":
+    main()
