@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -83,3 +84,46 @@ def median_interval(launches: Sequence[Sequence[int]]) -> Interval | None:
     reach = t * logs.std(ddof=1) / np.sqrt(logs.size)
     centre = logs.mean()
     return Interval(float(np.exp(centre - reach)), float(np.exp(centre + reach)))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much longer one case takes than another, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> Literal["faster", "slower", "inconclusive"]:
+        """What the interval shows of the first case."""
+        if self.high < 1:
+            return "faster"
+        return "slower" if self.low > 1 else "inconclusive"
+
+    @property
+    def reach(self) -> float:
+        """The farther end of the interval as a factor of 1 or more: 1.05 for 0.98 to 1.05."""
+        return max(self.high, 1 / self.low)
+
+
+def paired_ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Ratio | None:
+    """The ratio of two cases that were launched in the same rounds.
+
+    Student's t over the differences of the rounds' logarithms: what slows a whole round down
+    (a neighbour, the clock frequency) is in both and drops out.
+
+    Args:
+        ours: One median per round; None where the case was not launched.
+        theirs: The other case's, of the same rounds.
+
+    Returns:
+        None with fewer than two rounds in common.
+    """
+    both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    if len(both) < 2:
+        return None
+    logs = np.log([a / b for a, b in both])
+    reach = T_975[min(logs.size - 2, len(T_975) - 1)] * logs.std(ddof=1) / np.sqrt(logs.size)
+    centre = logs.mean()
+    return Ratio(*(float(np.exp(x)) for x in (centre, centre - reach, centre + reach)))

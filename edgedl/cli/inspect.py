@@ -10,6 +10,7 @@ from edgedl.cli.options import bundle_argument, json_flag
 from edgedl.cli.terminal import print_table, shorten
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Manifest, Quality, Variant
+from edgedl.runtime.paired import shortage
 
 
 @click.command()
@@ -28,7 +29,8 @@ def command(bundle: str, as_json: bool) -> None:
     for line in overview(manifest):
         click.echo(line)
     click.echo()
-    print_table(Table(HEADERS, tuple(_row(v, manifest) for v in manifest.variants)))
+    rows = tuple(_row(v, manifest) for v in manifest.variants)
+    print_table(Table(HEADERS, rows, _shortages(manifest)))
 
 
 HEADERS = ("variant", "bytes", "opset", "onnxruntime", "SQNR", "top-1", "quality", "operators")
@@ -81,6 +83,16 @@ def _row(variant: Variant, manifest: Manifest) -> tuple[str, ...]:
         show_quality(variant.quality),
         shorten([f"{count} {name}" for name, count in _biggest(variant.operators)], 4),
     )
+
+
+def _shortages(manifest: Manifest) -> tuple[str, ...]:
+    """That the labels were too few to show that the budget holds."""
+    found = (
+        shortage(v.quality, v.tolerance.max_drop)
+        for v in manifest.variants
+        if v.tolerance.max_drop is not None
+    )
+    return tuple(dict.fromkeys(note for note in found if note))
 
 
 def _biggest(operators: dict[str, int]) -> list[tuple[str, int]]:

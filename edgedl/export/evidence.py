@@ -40,7 +40,8 @@ class Labelled:
 
     def judge(self, answers: Answers, source_value: float) -> Quality:
         """Answers as a quality beside the source's."""
-        return judge(answers, self.labels, self.task, self.source.top1, source_value)
+        source = self.source
+        return judge(answers, self.labels, self.task, source.top1, source_value, source.losses)
 
     def quality(self, run: Runner, interface: Interface) -> Quality:
         """A model's quality on these samples."""

@@ -11,6 +11,7 @@ from edgedl.export import evidence
 from edgedl.export.interface import Interface
 from edgedl.export.stages import FLOAT_TOLERANCE, Reference, runner
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
+from edgedl.runtime.paired import over_bound
 from edgedl.runtime.parity import Runner, failures
 from edgedl.runtime.quality import over_budget
 
@@ -81,5 +82,9 @@ class Judgement:
         if failed:
             return Verdict(outputs, None, None, failed, "")
         quality, travelling = self.samples.quality(run, self.interface)
-        exceeded = over_budget(quality, tolerance) or over_budget(travelling, tolerance)
+        exceeded = (
+            over_budget(quality, tolerance)
+            or over_bound(quality, tolerance)
+            or over_budget(travelling, tolerance)
+        )
         return Verdict(outputs, quality, travelling, "", exceeded)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedl.runtime.host import describe_host
+from edgedl.devices import open_device
+from edgedl.runtime.errors import WorkerError
+from edgedl.runtime.host import Host
+from edgedl.runtime.worker import Failure, HostAnswer, HostRequest
 
 # Products of unsigned and signed bytes that are added up in 32 bits. Without one of these an
 # x86 CPU adds pairs in 16 bits (VPMADDUBSW), which saturate where weights use all 8 bits.
@@ -15,12 +18,14 @@ DOT_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")
 class Target:
     """A CPU to make variants for; `device` empty means any.
 
-    `features` are names as in /proc/cpuinfo; see `edgedl.runtime.host`.
+    `features` are names as in /proc/cpuinfo; see `edgedl.runtime.host`. `host` is the whole
+    machine, where it was asked.
     """
 
     device: str = ""
     machine: str = ""
     features: tuple[str, ...] = ()
+    host: Host | None = None
 
     @property
     def saturates(self) -> bool:
@@ -31,8 +36,17 @@ class Target:
 
 
 def find_target(device: str | None) -> Target:
-    """What the device's CPU can do; any CPU for None."""
+    """What the device's CPU can do, as its own worker tells; any CPU for None.
+
+    Raises:
+        UnknownDeviceError: The name means nothing.
+        EdgedlError: The device, or the provider it needs, can't be had.
+    """
     if device is None:
         return Target()
-    host = describe_host()
-    return Target(device, host.machine, host.features)
+    answer = open_device(device).run(HostRequest(device))
+    if isinstance(answer, Failure):
+        raise answer.error()
+    if not isinstance(answer, HostAnswer):
+        raise WorkerError(f"the worker on {device} answered another question")
+    return Target(device, answer.host.machine, answer.host.features, answer.host)

@@ -83,6 +83,10 @@ class Quality(Struct, frozen=True):
     samples on which the source's class is chosen). `drop` is the loss in percentage points,
     or in percent of the source's nats; negative is a gain. `top1` is the share of
     positions where variant and source choose the same class.
+
+    `worse` and `better` count the samples that only the source, and only the variant, gets
+    right. Where a sample has several labels, and for nats, `spread` is the standard deviation
+    of the samples' losses of quality (a share, or nats). See `edgedl.runtime.paired`.
     """
 
     metric: Literal["accuracy", "nats", "agreement"]
@@ -90,6 +94,9 @@ class Quality(Struct, frozen=True):
     source: float
     top1: float
     samples: Count
+    worse: Count | None = None
+    better: Count | None = None
+    spread: float | None = None
 
     @property
     def drop(self) -> float:

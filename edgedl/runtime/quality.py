@@ -40,12 +40,17 @@ def over_budget(quality: Quality | None, tolerance: Tolerance) -> str:
 class Answers:
     """What a model answered on labelled samples: its classes and their loss.
 
-    `top1` is int64 with the labels' shape; `nats` is the mean cross-entropy of the
-    labels, for outputs that are logits.
+    `top1` is int64 with the labels' shape; `losses`, (samples,), are each sample's mean
+    cross-entropy of its labels in nats, for outputs that are logits.
     """
 
     top1: Array
-    nats: float
+    losses: Array
+
+    @property
+    def nats(self) -> float:
+        """The mean cross-entropy of all labels."""
+        return float(self.losses.mean())
 
 
 def answer(
@@ -64,7 +69,7 @@ def answer(
         labels: int64, the shape of the output without its last axis.
         output: The output that holds scores or logits.
     """
-    top1, nats = [], 0.0
+    top1, losses = [], []
     for part, start, stop in batches(samples, inputs, EVALUATION_BATCH):
         logits = run({**zero_state(inputs, samples, stop - start), **part})[output]
         expected = labels[start:stop]
@@ -75,19 +80,43 @@ def answer(
                 "there is one label for every position",
             )
         top1.append(np.argmax(logits, -1))
-        nats += float(_cross_entropy(logits, expected).sum())
-    return Answers(np.concatenate(top1), nats / labels.size)
+        losses.append(_cross_entropy(logits, expected).reshape(len(expected), -1).mean(-1))
+    return Answers(np.concatenate(top1), np.concatenate(losses))
 
 
 def judge(
-    answers: Answers, labels: Array, task: object, source_top1: Array, source: float
+    answers: Answers,
+    labels: Array,
+    task: object,
+    source_top1: Array,
+    source: float,
+    source_losses: Array | None = None,
 ) -> Quality:
-    """A variant's answers as a quality beside the source framework's."""
-    agreement = float(np.mean(answers.top1 == source_top1))
+    """A variant's answers as a quality beside the source framework's.
+
+    Args:
+        answers: What the variant answered.
+        labels: The right classes.
+        task: What the model is for.
+        source_top1: The source's classes at the same positions.
+        source: The source's own quality.
+        source_losses: The source's `Answers.losses`; without them nats have no spread.
+    """
+    agreement, count = float(np.mean(answers.top1 == source_top1)), len(labels)
     if isinstance(task, TextGeneration):
-        return Quality("nats", answers.nats, source, agreement, len(labels))
-    value = float(np.mean(answers.top1 == labels))
-    return Quality("accuracy", value, source, agreement, len(labels))
+        spread = None if source_losses is None else _spread(answers.losses - source_losses)
+        return Quality("nats", answers.nats, source, agreement, count, spread=spread)
+    ours, theirs = answers.top1 == labels, source_top1 == labels
+    value = float(np.mean(ours))
+    if labels.ndim > 1:
+        shares = (theirs.astype(np.float64) - ours).reshape(count, -1).mean(-1)
+        return Quality("accuracy", value, source, agreement, count, spread=_spread(shares))
+    worse, better = int(np.sum(theirs & ~ours)), int(np.sum(ours & ~theirs))
+    return Quality("accuracy", value, source, agreement, count, worse, better)
+
+
+def _spread(differences: Array) -> float | None:
+    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
 
 
 def _cross_entropy(logits: Array, labels: Array) -> Array:

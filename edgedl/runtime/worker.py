@@ -2,10 +2,10 @@
 
     python -m edgedl.runtime.worker < requests.jsonl > answers.jsonl
 
-A request is a `Case` (measure one variant) or a `ParityRequest` (verify a bundle's
-hashes and compare its variants with the golden vectors). Every answer is a
-`Measurement`, a `ParityAnswer` or a `Failure`. A worker process measures one launch:
-whoever wants repetition starts several.
+A request is a `Case` (measure one variant), a `ParityRequest` (verify a bundle's hashes and
+compare its variants with the golden vectors) or a `HostRequest` (what machine is this). Every
+answer is a `Measurement`, a `ParityAnswer`, a `HostAnswer` or a `Failure`. A worker process
+measures one launch: whoever wants repetition starts several.
 """
 
 from __future__ import annotations
@@ -109,6 +109,19 @@ class ParityAnswer(Struct, frozen=True, tag="parity", tag_field="answer"):
     variants: tuple[VariantParity, ...]
 
 
+class HostRequest(Struct, frozen=True, tag="host", tag_field="request"):
+    """Tell what machine this is, if it can serve the device."""
+
+    device: str = "cpu"
+
+
+class HostAnswer(Struct, frozen=True, tag="host", tag_field="answer"):
+    """The machine the worker runs on; it has the provider that the device needs."""
+
+    device: str
+    host: Host
+
+
 class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
     """An error the person can act on."""
 
@@ -123,8 +136,8 @@ class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
         return error
 
 
-Request = Case | ParityRequest
-Answer = Measurement | ParityAnswer | Failure
+Request = Case | ParityRequest | HostRequest
+Answer = Measurement | ParityAnswer | HostAnswer | Failure
 
 
 def answer(request: Request) -> Answer:
@@ -132,9 +145,19 @@ def answer(request: Request) -> Answer:
     try:
         if isinstance(request, Case):
             return measure(request)
+        if isinstance(request, HostRequest):
+            return describe(request)
         return compare(request)
     except EdgedlError as error:
         return Failure(error.message, error.hint, error.exit_code)
+
+
+def describe(request: HostRequest) -> HostAnswer:
+    """The machine, once it is known to have the device's provider."""
+    from edgedl.runtime.session import resolve_provider
+
+    resolve_provider(request.device)
+    return HostAnswer(request.device, describe_host())
 
 
 def compare(request: ParityRequest) -> ParityAnswer:

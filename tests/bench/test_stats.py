@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgedl.bench.stats import least_samples, median, median_interval, percentile
+from edgedl.bench.stats import (
+    least_samples,
+    median,
+    median_interval,
+    paired_ratio,
+    percentile,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +72,38 @@ def test_an_interval_holds_the_truth_in_95_of_100_trials(count: int) -> None:
 
 def test_one_launch_says_nothing_about_the_next() -> None:
     assert median_interval(launches_around(1000)) is None
+
+
+def test_what_slows_a_whole_round_down_drops_out_of_a_ratio() -> None:
+    weather = [1.0, 1.5, 0.8, 2.0]
+    ratio = paired_ratio([110 * w for w in weather], [100 * w for w in weather])
+    assert ratio is not None
+    assert (ratio.value, ratio.verdict) == (pytest.approx(1.1), "slower")
+    assert ratio.high - ratio.low < 1e-9
+
+
+def test_only_rounds_with_both_are_compared() -> None:
+    ratio = paired_ratio([None, 50, 55, 45], [999, 100, 110, None])
+    assert ratio is not None
+    assert (ratio.value, ratio.verdict) == (pytest.approx(0.5), "faster")
+    assert paired_ratio([50, None, None], [100, 110, 90]) is None
+
+
+def test_a_ratio_that_may_be_either_is_inconclusive() -> None:
+    ratio = paired_ratio([100, 110, 90], [105, 95, 100])
+    assert ratio is not None
+    assert ratio.verdict == "inconclusive"
+    assert ratio.reach == max(ratio.high, 1 / ratio.low)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_two_launches_of_one_file_are_told_apart_in_5_of_100_trials(count: int) -> None:
+    rng = np.random.default_rng(count)
+    apart = 0
+    for _ in range(1000):
+        weather = rng.normal(0, 0.3, count)
+        ours, theirs = np.exp(weather + rng.normal(0, 0.03, (2, count)))
+        ratio = paired_ratio(ours.tolist(), theirs.tolist())
+        assert ratio is not None
+        apart += ratio.verdict != "inconclusive"
+    assert 0.03 <= apart / 1000 <= 0.07

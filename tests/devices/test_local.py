@@ -11,7 +11,16 @@ import pytest
 from edgedl.devices import open_device
 from edgedl.devices.local import LocalDevice
 from edgedl.runtime.errors import UnknownDeviceError, WorkerError
-from edgedl.runtime.worker import Case, Failure, Measurement, ParityAnswer, ParityRequest
+from edgedl.runtime.host import describe_host
+from edgedl.runtime.worker import (
+    Case,
+    Failure,
+    HostAnswer,
+    HostRequest,
+    Measurement,
+    ParityAnswer,
+    ParityRequest,
+)
 
 REQUEST = ParityRequest("nowhere.bundle")
 
@@ -84,6 +93,21 @@ def test_cuda_without_cuda_is_a_failure_with_the_next_step(classifier_bundle: Pa
     assert isinstance(answer, Failure)
     assert "CUDAExecutionProvider" in answer.message
     assert "edgedl[gpu]" in answer.hint
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+def test_a_machine_without_the_devices_provider_says_so_when_asked_what_it_is() -> None:
+    answer = open_device("cuda:0").run(HostRequest("cuda:0"))
+    assert isinstance(answer, Failure)
+    assert answer.exit_code == 1
+    assert "CUDAExecutionProvider" in answer.message
+
+
+def test_a_worker_tells_what_machine_it_runs_on() -> None:
+    answer = open_device("cpu").run(HostRequest("cpu"))
+    assert answer == HostAnswer("cpu", describe_host())
 
 
 @pytest.mark.parametrize("name", ["tpu", "", "CPU", "cpux", "cuda:x", "cuda:", "cpu:1"])

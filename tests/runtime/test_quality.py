@@ -31,6 +31,37 @@ def test_accuracy_is_the_share_of_right_labels() -> None:
     assert (quality.top1, quality.samples) == (0.5, 4)
 
 
+def test_pairs_where_one_of_the_two_is_right_are_counted() -> None:
+    x = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]], np.float32)
+    labels = np.array([0, 1, 1, 1, 0])
+    answers = answer(same, [X], {"x": x}, labels, "y")  # right, right, wrong, right, right
+    source_top1 = np.array([1, 0, 1, 1, 0])  # wrong, wrong, right, right, right
+    quality = judge(answers, labels, None, source_top1, source=0.6)
+    assert (quality.worse, quality.better, quality.spread) == (1, 2, None)
+    assert quality.drop == pytest.approx(100 * (1 - 2) / 5)
+
+
+def test_several_labels_of_a_sample_are_one_draw() -> None:
+    spec = TensorSpec("x", "float32", ("batch", 2, 2))
+    x = np.array([[[1, 0], [1, 0]], [[1, 0], [0, 1]], [[0, 1], [0, 1]]], np.float32)
+    labels = np.zeros((3, 2), np.int64)
+    answers = answer(same, [spec], {"x": x}, labels, "y")
+    quality = judge(answers, labels, None, labels, source=1.0)
+    assert (quality.worse, quality.better) == (None, None)
+    assert quality.spread == pytest.approx(0.5)  # of 0, 0.5 and 1 lost
+
+
+def test_nats_differ_from_the_sources_sample_by_sample() -> None:
+    x = np.array([[0, 0], [LN3, 0]], np.float32)
+    labels = np.array([1, 0])
+    answers = answer(same, [X], {"x": x}, labels, "y")
+    task = TextGeneration("x", "y", Vocabulary(("a", "b"), 0))
+    losses = answers.losses - [0.1, 0.3]
+    quality = judge(answers, labels, task, labels, 0.4, losses)
+    assert quality.spread == pytest.approx(math.sqrt(0.02))
+    assert judge(answers, labels, task, labels, 0.4).spread is None
+
+
 def test_nats_are_the_mean_cross_entropy_of_the_labels() -> None:
     # Shares 1/2 and 3/4 for the labels: ln 2 and ln 4/3.
     x = np.array([[0, 0], [LN3, 0]], np.float32)
