@@ -12,6 +12,7 @@ from edgedl.export.errors import SamplesError
 from edgedl.export.interface import Interface
 from edgedl.export.samples import Evaluation, Samples, check_samples, read_arrays
 from edgedl.runtime.errors import InputError
+from edgedl.runtime.flips import Spread, is_flip, lost_scores, margins
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import Quality, Task, TensorSpec
 from edgedl.runtime.parity import Runner
@@ -134,9 +135,12 @@ def travelling(labelled: Labelled, interface: Interface, source: Runner) -> Labe
 
 
 def agreement(
-    samples: Samples, interface: Interface, source: Runner
+    samples: Samples, interface: Interface, source: Runner, flip_margin: float
 ) -> Callable[[Runner], Quality] | None:
     """Without labels: how often a variant chooses the class that the source chooses.
+
+    A flip counts where the source's margin is over `flip_margin`: what the source itself
+    hardly tells apart is no loss when the variant tells it the other way.
 
     Returns:
         A function that judges a variant on these samples; None where no output has classes
@@ -145,11 +149,15 @@ def agreement(
     if not interface.classes or not any(BATCH in s.shape for s in interface.inputs):
         return None
     output = interface.classes[0]
-    expected = np.argmax(source(samples.arrays)[output], -1)
+    expected = source(samples.arrays)[output]
+    spread = Spread().over(expected).value
 
     def quality(run: Runner) -> Quality:
-        share = float(np.mean(np.argmax(run(samples.arrays)[output], -1) == expected))
-        return Quality("agreement", share, 1.0, share, samples.count)
+        actual = run(samples.arrays)[output]
+        lost = margins(lost_scores(actual, expected), spread)
+        kept = float(np.mean(lost <= flip_margin))
+        same = 1.0 - float(np.mean(is_flip(actual, expected)))
+        return Quality("agreement", kept, 1.0, same, samples.count)
 
     return quality
 

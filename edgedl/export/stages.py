@@ -12,8 +12,8 @@ from edgedl.export.interface import Interface
 from edgedl.runtime.errors import EngineError, ParityError, one_line
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.host import usable_cpus
-from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
-from edgedl.runtime.parity import Runner, check_parity, failures, run_case
+from edgedl.runtime.manifest import OutputParity, Quality, Task, Tolerance
+from edgedl.runtime.parity import Runner, answer_outputs, check_parity, failures, run_case
 from edgedl.runtime.session import ENGINE_ERRORS, open_session
 
 # A float model in ONNX Runtime adds up in another order than its framework: differences
@@ -41,6 +41,7 @@ class Reference:
 
     interface: Interface
     golden: Sequence[GoldenVectors] = field(repr=False)
+    task: Task | None = None
 
     def compare(self, run: Runner, tolerance: Tolerance) -> tuple[OutputParity, ...]:
         """A model's outputs beside the source's; see `check_parity`.
@@ -49,7 +50,8 @@ class Reference:
             EngineError: ONNX Runtime can't run it.
         """
         state, classes = self.interface.state, self.interface.classes
-        return check_parity(run, self.golden, tolerance, state, classes)
+        answers = answer_outputs(self.interface.outputs, state, self.task)
+        return check_parity(run, self.golden, tolerance, state, classes, answers)
 
     def answered_by(self, run: Runner) -> Reference:
         """The same inputs with a model's answers instead of the source's."""
@@ -59,6 +61,7 @@ class Reference:
                 GoldenVectors(v.case, v.inputs, run_case(run, v, self.interface.state))
                 for v in self.golden
             ],
+            self.task,
         )
 
     def require(self, stage: str, run: Runner, tolerance: Tolerance) -> tuple[OutputParity, ...]:

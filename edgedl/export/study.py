@@ -10,7 +10,7 @@ import numpy as np
 from edgedl.export import evidence, samples
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.interface import Interface, infer_outputs, name_outputs
-from edgedl.export.judgement import Judge, Judgement
+from edgedl.export.judgement import FLIP_MARGIN, Judge, Judgement
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Source
@@ -77,7 +77,7 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     interface = replace(interface, outputs=infer_outputs(names, single))
     _check_task(request.task, interface)
     judge = _judge(evaluation, interface, request.task, ask, golden_samples)
-    reference = Reference(interface, golden)
+    reference = Reference(interface, golden, request.task)
     return Study(source, given, calibration, reference, judge, evaluation)
 
 
@@ -154,7 +154,7 @@ def _judge(
     golden_samples: Samples,
 ) -> Judge:
     if evaluation is None:
-        return Judge(agreement=evidence.agreement(golden_samples, interface, ask))
+        return Judge(agreement=evidence.agreement(golden_samples, interface, ask, FLIP_MARGIN))
     labelled = evidence.label(evaluation, interface, task, ask)
     travelling = evidence.travelling(labelled, interface, ask)
     return Judge(labelled, travelling)

@@ -47,13 +47,21 @@ class Tolerance(Struct, frozen=True):
     A float variant is held element by element: |a - b| <= atol + rtol * |b|, with b
     the source's value. A quantised one can't be; it is held to a least
     signal-to-quantisation-noise ratio in dB and to a largest loss of quality (or,
-    without labels, of top-1 agreement) in percent.
+    without labels, of top-1 agreement) in percent. It may choose another class than the
+    source only where the source's own margin is at most `flip_margin`, a share of the
+    spread of its scores (see `edgedl.runtime.flips`).
     """
 
     atol: float | None = None
     rtol: float | None = None
     min_sqnr_db: float | None = None
     max_drop: float | None = None
+    flip_margin: float | None = None
+
+    @property
+    def element_wise(self) -> bool:
+        """Whether every element is held to its own magnitude."""
+        return self.atol is not None or self.rtol is not None
 
 
 class OutputParity(Struct, frozen=True):
@@ -62,6 +70,11 @@ class OutputParity(Struct, frozen=True):
     `sqnr_db`, `cosine` and `top1` are over all cases together. `sqnr_db` is None where there is no
     noise to divide by: the values are equal. `top1` is the share of
     positions whose largest element is the same, None where an output has no such meaning.
+    `flips` are the others, `clear_flips` those over the tolerance's bound, `worst_flip` the
+    largest margin that flipped. `least_multiple` is what the element-wise tolerance would
+    have to be multiplied with to pass: at most 1 where it does; None where there is none,
+    or where no multiple would do. For the noise ratio and the flips the least tolerances
+    are `sqnr_db` and `worst_flip` themselves.
     """
 
     output: str
@@ -73,6 +86,11 @@ class OutputParity(Struct, frozen=True):
     cosine: float | None = None
     top1: float | None = None
     reason: str = ""
+    least_multiple: float | None = None
+    positions: Count = 0
+    flips: Count = 0
+    clear_flips: Count = 0
+    worst_flip: float = 0.0
 
 
 class Quality(Struct, frozen=True):
@@ -80,9 +98,9 @@ class Quality(Struct, frozen=True):
 
     `metric` is `accuracy` (a share, more is better), `nats` (cross-entropy in nats per
     character, less is better) or, where there are no labels, `agreement` (the share of
-    samples on which the source's class is chosen). `drop` is the loss in percentage points,
-    or in percent of the source's nats; negative is a gain. `top1` is the share of
-    positions where variant and source choose the same class.
+    positions not flipped by more than the margin that is allowed). `drop` is the loss in
+    percentage points, or in percent of the source's nats; negative is a gain. `top1` is the
+    share of positions where variant and source choose the same class.
 
     `worse` and `better` count the samples that only the source, and only the variant, gets
     right. Where a sample has several labels, and for nats, `spread` is the standard deviation

@@ -31,7 +31,7 @@ def over_budget(quality: Quality | None, tolerance: Tolerance) -> str:
     lost = {
         "accuracy": f"{quality.drop:.2f} points of accuracy lost",
         "nats": f"{quality.drop:.2f} % more nats per character",
-        "agreement": f"{quality.drop:.2f} % of the top-1 classes differ",
+        "agreement": f"{quality.drop:.2f} % of the top-1 classes differ by more than the margin",
     }[quality.metric]
     return f"{lost} on {quality.samples} samples; at most {tolerance.max_drop:g} is allowed"
 

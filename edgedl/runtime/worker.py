@@ -24,11 +24,12 @@ from msgspec import Struct
 
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, UnknownDeviceError
+from edgedl.runtime.flips import golden_spreads
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call, read_evaluation, read_golden
 from edgedl.runtime.host import Host, describe_host, peak_resident_bytes
 from edgedl.runtime.imports import import_file
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance, dynamic_axes
-from edgedl.runtime.parity import check_parity, classes_of, failures
+from edgedl.runtime.parity import answer_outputs, check_parity, classes_of, failures
 from edgedl.runtime.quality import evaluate_variant, over_budget
 from edgedl.runtime.resize import resize_axes
 
@@ -185,7 +186,12 @@ def _compare_variant(
     variant = manifest.variant(name)
     with Model(bundle, variant, request.device, request.threads) as model:
         outputs = check_parity(
-            model.run_feeds, golden, variant.tolerance, manifest.state, classes_of(manifest)
+            model.run_feeds,
+            golden,
+            variant.tolerance,
+            manifest.state,
+            classes_of(manifest),
+            answer_outputs(manifest.outputs, manifest.state, manifest.task),
         )
         quality = (
             evaluate_variant(model.run_feeds, manifest, variant, evaluation)
@@ -292,9 +298,15 @@ def _check_answer(
     """The first run's outputs beside the golden ones, where the inputs are golden."""
     if expected is None or outputs is None:
         return ()
-    tolerance = case.tolerance or bundle.manifest.variant(case.variant).tolerance
+    manifest = bundle.manifest
     return check_parity(
-        lambda _: outputs, [expected], tolerance, bundle.manifest.state, classes_of(bundle.manifest)
+        lambda _: outputs,
+        [expected],
+        case.tolerance or manifest.variant(case.variant).tolerance,
+        manifest.state,
+        classes_of(manifest),
+        answer_outputs(manifest.outputs, manifest.state, manifest.task),
+        golden_spreads(read_golden(bundle)),
     )
 
 

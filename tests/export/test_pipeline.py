@@ -195,24 +195,50 @@ def test_a_simplifier_that_does_not_end_is_stopped_and_not_used(
 # --- recipes and budgets
 
 
-def test_int8_over_its_accuracy_budget_writes_nothing(
-    export: Export, nothing_written: Callable[[], bool]
-) -> None:
-    # Five columns that differ by less than a step of 8 bits: little noise, other classes.
+def _nearly_equal_columns(bias: np.ndarray) -> FakeSource:
+    """Five columns that differ by less than a step of 8 bits: little noise, other classes."""
     kernel = normal(8, FEATURES, 1) + np.float32(0.005) * normal(9, FEATURES, CLASSES)
-    bias = np.zeros(CLASSES, np.float32)
-    source = FakeSource(
+    return FakeSource(
         (X,),
         ("logits",),
         lambda feeds: (dense_answer(feeds["x"], kernel, bias),),
         (way(lambda opset: dense_graph(opset, kernel, bias)),),
     )
+
+
+def test_int8_over_its_accuracy_budget_writes_nothing(
+    export: Export, nothing_written: Callable[[], bool], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Beside a class that is far off, the others lie so close that noise may turn them.
+    source = _nearly_equal_columns(np.array([0, 0, 0, 0, -30], np.float32))
+    held_out = normal(7, 200, FEATURES)
+    evaluation = tmp_path_factory.mktemp("samples") / "eval.npz"
+    np.savez(evaluation, x=held_out, labels=np.argmax(source.answer({"x": held_out})[0], -1))
+    asked = {"recipes": ("fp32", "int8-dynamic"), "evaluation": evaluation}
     with pytest.raises(ParityError, match="int8-dynamic is over its budget") as caught:
-        export(source, recipes=("fp32", "int8-dynamic"))
+        export(source, **asked)
     assert caught.value.exit_code == 3
     assert "--max-drop" in caught.value.hint
     assert nothing_written()
-    assert export(source, recipes=("fp32", "int8-dynamic"), max_drop=100.0).manifest.variants
+    assert export(source, **asked, max_drop=100.0).manifest.variants
+
+
+def test_without_labels_a_flip_is_lost_agreement_only_over_the_margin(export: Export) -> None:
+    source = _nearly_equal_columns(np.array([0, 0, 0, 0, -30], np.float32))
+    bundle = export(source, recipes=("fp32", "int8-dynamic"), max_drop=0.0)
+    quality = bundle.manifest.variant("int8-dynamic").quality
+    assert quality is not None
+    assert (quality.metric, quality.value) == ("agreement", 1.0)
+    assert quality.top1 < 0.9
+
+
+def test_int8_that_turns_clear_answers_writes_nothing(
+    export: Export, nothing_written: Callable[[], bool]
+) -> None:
+    source = _nearly_equal_columns(np.zeros(CLASSES, np.float32))
+    with pytest.raises(ParityError, match="top-1 classes flipped where the source's margin"):
+        export(source, recipes=("fp32", "int8-dynamic"), max_drop=100.0)
+    assert nothing_written()
 
 
 def test_int8_with_more_noise_than_signal_writes_nothing(

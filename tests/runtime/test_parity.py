@@ -59,7 +59,9 @@ def test_a_relative_tolerance_alone_is_held_too() -> None:
 def test_a_failure_says_by_how_much_and_where() -> None:
     row = compare([1.0], [3.0], Tolerance(atol=0.5))
     assert row.worst_case == "only"
-    assert failures([row]) == ["y: max |a-b| 2 in case only is over 0.5 + 0*|b|"]
+    assert failures([row]) == [
+        "y: max |a-b| 2 in case only is over 0.5 + 0*|b|; 4 times that would do"
+    ]
     assert failures([compare([1.0], [1.0])]) == []
 
 

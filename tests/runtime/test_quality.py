@@ -135,7 +135,12 @@ def test_a_loss_is_positive_and_a_gain_negative(
     [
         ("accuracy", 0.5, 0.75, "25.00 points of accuracy lost on 8 samples; at most 1 is allowed"),
         ("nats", 2.5, 2.0, "25.00 % more nats per character on 8 samples; at most 1 is allowed"),
-        ("agreement", 0.75, 1.0, "25.00 % of the top-1 classes differ on 8 samples; at most 1"),
+        (
+            "agreement",
+            0.75,
+            1.0,
+            "25.00 % of the top-1 classes differ by more than the margin on 8",
+        ),
     ],
 )
 def test_an_exceeded_budget_says_what_was_lost(
