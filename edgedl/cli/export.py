@@ -112,7 +112,7 @@ def version(text: str) -> str:
     show_default=f"{DEFAULT_OPSET}, or what the converter needs",
     help="ONNX operator set to convert to.",
 )
-@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim.")
+@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim and the graph passes.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def command(**options: Any) -> None:
     """Turn a trained model into a verified bundle.

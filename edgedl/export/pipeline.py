@@ -9,7 +9,7 @@ from edgedl.export.convert import convert
 from edgedl.export.manifest import write
 from edgedl.export.recipes import Material
 from edgedl.export.request import ExportRequest
-from edgedl.export.rewrite import simplify_checked
+from edgedl.export.rewrite import apply_passes, simplify_checked
 from edgedl.export.samples import GENERATED
 from edgedl.export.sources import open_source
 from edgedl.export.stages import StageReport, Stopwatch, Tell
@@ -45,6 +45,7 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
         model = convert(study, request, tell)
         if request.simplify:
             model = simplify_checked(model, study, Path(scratch), tell)
+            model = apply_passes(model, study, tell)
         material = Material(
             model.model, study.calibration, Path(scratch), target, study.judgement(request.max_drop)
         )
@@ -52,6 +53,8 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
     history = {
         "conversion": model.conversion,
         "simplified": model.simplified,
+        "passes": list(model.passes),
+        "passes_rejected": list(model.passes_rejected),
         "recipes_rejected": rejected,
         "target": {"device": target.device, "features": list(target.features)},
     }
