@@ -133,7 +133,8 @@ def test_one_changed_byte_in_any_file_is_found_and_named(
     content = bytearray((path / file).read_bytes())
     content[len(content) // 2] ^= 1
     (path / file).write_bytes(content)
-    with pytest.raises(IntegrityError) as caught:
+    # A byte of a manifest's own punctuation leaves no JSON at all.
+    with pytest.raises((IntegrityError, SchemaError)) as caught:
         open_bundle(path).verify()
     assert str(path / file) in str(caught.value)
     reply = answer(ParityRequest(str(path)))
