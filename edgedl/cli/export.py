@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
-from edgedl.cli.terminal import ProgressLine, print_table, say
+from edgedl.cli.terminal import say
 from edgedl.export.interface import parse_dynamic, parse_state
-from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
+from edgedl.export.request import DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
 from edgedl.runtime.errors import MissingExtraError
-from edgedl.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from edgedl.export.stages import StageReport
@@ -46,8 +43,7 @@ def version(text: str) -> str:
     multiple=True,
     metavar="NAME",
     help=(
-        "A variant to make: fp32, int8-dynamic, int8-static; several composed with +; or all; "
-        "or auto: all that fit are measured on the device, and the best are kept. "
+        "A variant to make: fp32, int8-dynamic, int8-static; several composed with +; or all. "
         "When left out: the usual ones that fit."
     ),
 )
@@ -102,10 +98,7 @@ def version(text: str) -> str:
     "--device",
     type=Parsed("device", device_name),
     metavar="D",
-    help=(
-        "Where the bundle will run, and where auto measures (cpu when left out). Without it "
-        "variants are right on any CPU."
-    ),
+    help="Where the bundle will run; variants that are right on any CPU when left out.",
 )
 @click.option(
     "--min-ort",
@@ -119,14 +112,13 @@ def version(text: str) -> str:
     show_default=f"{DEFAULT_OPSET}, or what the converter needs",
     help="ONNX operator set to convert to.",
 )
-@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim and the graph passes.")
+@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of the path.")
-def command(as_json: bool, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Turn a trained model into a verified bundle.
 
-    SOURCE is a .keras file, or file.py:factory or package.module:factory that returns a
-    Keras model or an nn.Module. Every stage is compared with the framework's own
+    SOURCE is a .keras or .onnx file, or file.py:factory or package.module:factory that
+    returns a Keras model or an nn.Module. Every stage is compared with the framework's own
     outputs; a stage that disagrees ends the export with exit code 3, and nothing is
     written.
 
@@ -134,11 +126,7 @@ def command(as_json: bool, **options: Any) -> None:
     edgedl export model.keras -o digits.bundle --samples samples.npz
     edgedl export model.py:build --weights model.pt -o text.bundle \\
         --samples samples.npz --dynamic tokens:0=batch --dynamic tokens:1=time
-    edgedl export model.keras -o digits.bundle --samples samples.npz --eval eval.npz \\
-        --recipe auto --max-drop 0.5 --device cpu
     """
-    if {AUTO, "all"} <= set(options["recipes"]):
-        raise click.UsageError("--recipe auto tries every recipe: leave out --recipe all")
     task = options.pop("task")
     request = ExportRequest(
         task=None if task is None else read_task(task),
@@ -149,34 +137,10 @@ def command(as_json: bool, **options: Any) -> None:
         from edgedl.export.pipeline import export
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name}", "export") from error
-    line = ProgressLine()
-
-    def show(report: StageReport) -> None:
-        line.clear()
-        tell(report)
-
-    try:
-        bundle = export(request, show, line.show)
-    finally:
-        line.clear()
-    manifest = bundle.manifest
-    if manifest.search is not None:
-        print_table(search_table(manifest.search), to_stderr=True)
-    for variant in manifest.variants:
+    bundle = export(request, tell)
+    for variant in bundle.manifest.variants:
         say(f"  {variant.file:<20} {variant.bytes:>12,} bytes")
-    if as_json:
-        evidence = {"bundle": str(bundle.path), **_evidence(manifest)}
-        click.echo(msgspec.json.format(msgspec.json.encode(evidence)).decode())
-    else:
-        click.echo(bundle.path)
-
-
-def _evidence(manifest: Manifest) -> dict[str, object]:
-    return {
-        "default_variant": manifest.default_variant,
-        "variants": manifest.variants,
-        "search": manifest.search,
-    }
+    click.echo(bundle.path)
 
 
 def tell(report: StageReport) -> None:

@@ -196,9 +196,12 @@ def check_model(model: ModelProto) -> None:
 
 
 def has_bad_weights(model: ModelProto) -> str:
-    """The first initialiser that holds NaN or infinity; empty where none does."""
+    """The first initialiser that holds NaN; empty where none does.
+
+    Infinity may be meant: a mask's filling, the neutral element of a maximum.
+    """
     for initializer in model.graph.initializer:
         floating = initializer.data_type in FLOATING
-        if floating and not np.isfinite(onnx.numpy_helper.to_array(initializer)).all():
+        if floating and np.isnan(onnx.numpy_helper.to_array(initializer)).any():
             return str(initializer.name)
     return ""

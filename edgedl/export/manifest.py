@@ -30,7 +30,6 @@ from edgedl.runtime.manifest import (
     Manifest,
     OutputParity,
     Quality,
-    Search,
     Tolerance,
     Variant,
 )
@@ -79,20 +78,9 @@ def describe_variant(
 
 
 def write(
-    request: ExportRequest,
-    study: Study,
-    made: Sequence[Made],
-    history: Mapping[str, Any],
-    search: Search | None = None,
+    request: ExportRequest, study: Study, made: Sequence[Made], history: Mapping[str, Any]
 ) -> Bundle:
     """Write the bundle and open it again as a user would.
-
-    Args:
-        request: What was asked for.
-        study: What the source answered.
-        made: The variants; the first one is the default.
-        history: What `provenance` says of the stages.
-        search: How the default was found, where it was.
 
     Raises:
         WriteError: It can't be written.
@@ -119,7 +107,6 @@ def write(
         evaluation=None
         if travelling is None
         else Evaluation(EVALUATION_FILE, *_sealed(files[EVALUATION_FILE]), len(travelling.labels)),
-        search=search,
         provenance=_provenance(request, study, history),
     )
     files[MANIFEST_FILE] = encode_manifest(manifest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class Samples:
             array = self.arrays[spec.name]
             if BATCH in spec.shape:
                 array = np.take(array, index, axis=spec.shape.index(BATCH))
-            parts[spec.name] = np.ascontiguousarray(array)
+            parts[spec.name] = np.asarray(array, order="C")
         return parts
 
 
@@ -179,32 +179,66 @@ def _digest(arrays: Sequence[Array]) -> bytes:
     return digest.digest()
 
 
-def golden_cases(interface: Interface, samples: Samples) -> list[tuple[GoldenCase, Arrays]]:
+def golden_cases(
+    interface: Interface, samples: Samples, takes: Callable[[Arrays], bool] = lambda inputs: True
+) -> list[tuple[GoldenCase, Arrays]]:
     """The inputs of every golden case, each dynamic axis at several sizes.
 
     Every axis runs at 1, at another size and (but for the batch) at the example's, alone
-    and together with the others. A stateful model also runs fed-back steps.
+    and together with the others; sizes that the source itself doesn't take are left out. A
+    stateful model also runs fed-back steps.
+
+    Args:
+        interface: The model's outside.
+        samples: Where the inputs are taken from.
+        takes: Whether the source runs on these inputs.
+
+    Raises:
+        SamplesError: The source takes only one size of an axis.
     """
-    sizes_of = {axis: _sizes(axis, interface, samples) for axis in interface.axes}
+    sizes_of = {axis: _sizes(axis, interface, samples, takes) for axis in interface.axes}
     cases = []
     for sizes in _combinations(sizes_of):
         name = ".".join(f"{axis}{size}" for axis, size in sizes.items()) or "fixed"
         inputs = resize_axes(samples.arrays, interface.inputs, sizes)
         cases.append((GoldenCase(name, sizes), inputs))
     if interface.state:
-        cases.append(_rollout(interface, samples))
+        cases.append(_rollout(interface, samples, sizes_of))
     return cases
 
 
-def _sizes(axis: str, interface: Interface, samples: Samples) -> tuple[int, ...]:
+def _sizes(
+    axis: str, interface: Interface, samples: Samples, takes: Callable[[Arrays], bool]
+) -> tuple[int, ...]:
     if axis == BATCH:
         return LONE_BATCH_SIZES if interface.axes == (BATCH,) else BATCH_SIZES
-    example = next(
-        samples.arrays[s.name].shape[s.shape.index(axis)]
-        for s in interface.inputs
-        if axis in s.shape
-    )
-    return tuple(sorted({*OTHER_SIZES, example}))
+    taken = taken_sizes(axis, samples.arrays, interface.inputs, takes)
+    if len(taken) < 2:
+        raise SamplesError(
+            f"the source takes only size {taken[0]} of the dynamic axis {axis!r}",
+            "leave this axis as it is: drop its --dynamic",
+        )
+    return taken
+
+
+def taken_sizes(
+    axis: str, arrays: Arrays, specs: Sequence[TensorSpec], takes: Callable[[Arrays], bool]
+) -> tuple[int, ...]:
+    """The sizes of an axis to prove: the example's, and others that the source takes.
+
+    A network that halves its input five times takes neither 1 nor 7; then twice or half
+    the example's size is tried.
+    """
+    example = next(arrays[s.name].shape[s.shape.index(axis)] for s in specs if axis in s.shape)
+
+    def fits(size: int) -> bool:
+        return takes(resize_axes(arrays, specs, {BATCH: 1, axis: size}))
+
+    others = [size for size in OTHER_SIZES if size != example and fits(size)]
+    if not others:
+        scaled = (size for size in (2 * example, example // 2) if size and fits(size))
+        others = list(itertools.islice(scaled, 1))
+    return tuple(sorted({*others, example}))
 
 
 def _combinations(sizes_of: Mapping[str, Sequence[int]]) -> list[dict[str, int]]:
@@ -221,9 +255,22 @@ def _combinations(sizes_of: Mapping[str, Sequence[int]]) -> list[dict[str, int]]
     return [dict(t) for t in dict.fromkeys(tuple(c.items()) for c in [*alone, *together])]
 
 
-def _rollout(interface: Interface, samples: Samples) -> tuple[GoldenCase, Arrays]:
-    """Fed-back steps: real samples in their order, one position of each axis a step."""
-    sizes = {axis: ROLLOUT_BATCH if axis == BATCH else 1 for axis in interface.axes}
+def _rollout(
+    interface: Interface, samples: Samples, sizes_of: Mapping[str, Sequence[int]]
+) -> tuple[GoldenCase, Arrays]:
+    """Fed-back steps: real samples in their order, one position of each axis a step.
+
+    An axis that can't be 1 keeps the size of the samples: each step is a sample of its own.
+    """
+    own = {
+        dim: size
+        for s in interface.inputs
+        for dim, size in zip(s.shape, samples.arrays[s.name].shape, strict=True)
+    }
+    sizes = {
+        axis: ROLLOUT_BATCH if axis == BATCH else 1 if 1 in sizes_of[axis] else own[axis]
+        for axis in interface.axes
+    }
     state = {pair.input for pair in interface.state}
     inputs: Arrays = {}
     for spec in interface.inputs:
@@ -239,7 +286,7 @@ def _rollout(interface: Interface, samples: Samples) -> tuple[GoldenCase, Arrays
 
 def _steps(array: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
     """Per-step inputs, (steps, *shape of one step)."""
-    free = [d for d in spec.shape if isinstance(d, str) and d != BATCH]
+    free = [d for d in spec.shape if isinstance(d, str) and d != BATCH and sizes[d] == 1]
     batch = spec.shape.index(BATCH) if BATCH in spec.shape else None
     if not free or batch is None:
         one = resize_axes({spec.name: array}, [spec], sizes)[spec.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,9 @@ from edgedl.runtime.manifest import (
     StatePair,
     Task,
     TensorSpec,
-    dynamic_axes,
 )
 from edgedl.runtime.parity import Runner, run_case
+from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
 
 
@@ -70,7 +70,7 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     golden_samples, calibration = samples.split(given, evaluation)
     golden = [
         GoldenVectors(case, inputs, run_case(ask, GoldenVectors(case, inputs, {}), state))
-        for case, inputs in samples.golden_cases(interface, golden_samples)
+        for case, inputs in samples.golden_cases(interface, golden_samples, takes(ask))
     ]
     _check_repeatable(ask, golden[0])
     single = [(v.case.sizes, v.outputs) for v in golden if v.case.steps == 1]
@@ -103,7 +103,7 @@ def _name_tensors(
     source: Source, given: Samples, declared: Sequence[StatePair]
 ) -> tuple[tuple[str, ...], tuple[StatePair, ...], Runner]:
     """Public output names, state pairs, and the source as a runner under those names."""
-    one = resize_axes(given.arrays, given.specs, dict.fromkeys(dynamic_axes(given.specs), 1))
+    one = resize_axes(given.arrays, given.specs, {BATCH: 1})
     raw, values = source.run(one)
     names, state = name_outputs(raw, [s.name for s in given.specs], declared)
     for name, value in zip(names, values, strict=True):
@@ -116,6 +116,18 @@ def _name_tensors(
         return dict(zip(names, source.run(feeds)[1], strict=True))
 
     return names, state, ask
+
+
+def takes(run: Runner) -> Callable[[Arrays], bool]:
+    """Whether a source answers some inputs: an empty answer is none."""
+
+    def taken(feeds: Arrays) -> bool:
+        try:
+            return any(output.size for output in run(feeds).values())
+        except SourceError:
+            return False
+
+    return taken
 
 
 def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:

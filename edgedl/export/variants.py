@@ -7,10 +7,9 @@ from typing import Any
 
 from edgedl.export import graph
 from edgedl.export.errors import ConversionError, RecipeError
-from edgedl.export.judgement import Verdict
 from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
-from edgedl.export.request import AUTO, ExportRequest
+from edgedl.export.request import ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.runtime.errors import EngineError, ParityError
 
@@ -19,10 +18,8 @@ ALL = "all"
 
 def check_names(names: Sequence[str]) -> None:
     """Refuse unknown recipes before any work is done."""
-    if ALL in names and AUTO in names:
-        raise RecipeError(f"{ALL} and {AUTO} contradict each other", f"{AUTO} tries them all")
     for name in names:
-        if name not in (ALL, AUTO):
+        if name != ALL:
             find_recipe(name)
 
 
@@ -80,7 +77,14 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
         ParityError: It left its tolerance or exceeded the budget.
     """
     watch = Stopwatch()
-    made, verdict = judge_variant(recipe, material, request)
+    judgement = material.judgement
+    product = recipe.make(material)
+    model = graph.conform(product.model, judgement.interface)
+    graph.require_readable(model, request.min_ort)
+    if recipe.quantised and not graph.is_quantised(model):
+        raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
+    tolerance = judgement.tolerance(recipe.quantised)
+    verdict = judgement.judge(model, tolerance)
     if verdict.disagreement:
         raise ParityError(
             f"parity failed after {recipe.name}: {verdict.disagreement}",
@@ -92,28 +96,7 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
             "allow more with --max-drop, or leave this recipe out; nothing was written",
         )
     tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
-    return made
-
-
-def judge_variant(
-    recipe: Recipe, material: Material, request: ExportRequest
-) -> tuple[Made, Verdict]:
-    """Make a variant and judge it, whatever the verdict.
-
-    Raises:
-        RecipeError: It can't be made.
-        ConversionError: What was made is not valid, or needs a newer runtime than asked for.
-        EngineError: ONNX Runtime can't load or run it.
-    """
-    judgement = material.judgement
-    product = recipe.make(material)
-    model = graph.conform(product.model, judgement.interface)
-    graph.require_readable(model, request.min_ort)
-    if recipe.quantised and not graph.is_quantised(model):
-        raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
-    tolerance = judgement.tolerance(recipe.quantised)
-    verdict = judgement.judge(model, tolerance)
-    made = describe_variant(
+    return describe_variant(
         recipe.name,
         model,
         product.settings,
@@ -122,4 +105,3 @@ def judge_variant(
         verdict.quality,
         verdict.travelling,
     )
-    return made, verdict

@@ -38,7 +38,7 @@ def run_case(run: Runner, vectors: GoldenVectors, state: Sequence[StatePair]) ->
     stacked: dict[str, list[Array]] = {}
     outputs: Arrays = {}
     for step in range(vectors.case.steps):
-        now = {k: v[step] for k, v in vectors.inputs.items() if k not in fed_back}
+        now = {k: np.asarray(v[step]) for k, v in vectors.inputs.items() if k not in fed_back}
         outputs = run({**feeds, **now})
         feeds = {name: outputs[source] for name, source in fed_back.items()}
         for name in outputs.keys() - fed_back.values():

@@ -21,7 +21,7 @@ def resize_axes(
         sizes: The wanted size of each named axis; an axis that isn't named here keeps its own.
 
     Returns:
-        Contiguous copies; what is past an array's end starts again at its beginning.
+        Contiguous arrays; what is past an array's end starts again at its beginning.
     """
     return {spec.name: _resize(arrays[spec.name], spec, sizes) for spec in specs}
 
@@ -30,4 +30,4 @@ def _resize(array: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
     for axis, dim in enumerate(spec.shape):
         if isinstance(dim, str) and dim in sizes:
             array = np.take(array, np.arange(sizes[dim]) % array.shape[axis], axis=axis)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # unlike ascontiguousarray it leaves a scalar one

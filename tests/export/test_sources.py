@@ -25,7 +25,7 @@ def _write(tmp_path: Path, text: str, name: str = "factory.py") -> str:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.onnx", "not a source"),
+        ("nowhere.onnx", "is missing"),
         ("nowhere.keras", "missing"),
         ("nowhere.py:build", "missing"),
         ("no_such_module:build", "No module named 'no_such_module'"),

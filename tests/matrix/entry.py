@@ -18,20 +18,22 @@ class Input:
     """An input: its axes, the dynamic ones with their example's size, and its values.
 
     `shape` holds sizes; a dynamic axis is `("time", 12)`, the batch just `"batch"`. Integers
-    are drawn from `range(high)`, floats from a normal distribution, cut to [0, 1] where
-    `unit` says so.
+    are drawn from `range(high)`, floats from a normal distribution, or from [0, 1] where
+    `unit` says so. `constant` is every element's value instead: a sampling rate, an empty
+    state.
     """
 
     shape: tuple[int | str | tuple[str, int], ...]
     dtype: str = "float32"
     high: int = 2
     unit: bool = False
+    constant: float | None = None
 
-    def samples(self, rng: np.random.Generator) -> Array:
+    def samples(self, rng: np.random.Generator, count: int = SAMPLES) -> Array:
         """Made-up samples of this shape."""
-        dims = [
-            SAMPLES if d == "batch" else d[1] if isinstance(d, tuple) else d for d in self.shape
-        ]
+        dims = [count if d == "batch" else d[1] if isinstance(d, tuple) else d for d in self.shape]
+        if self.constant is not None:
+            return np.full(dims, self.constant, self.dtype)
         if not np.issubdtype(np.dtype(self.dtype), np.floating):
             return rng.integers(0, self.high, dims).astype(self.dtype)
         values = rng.random(dims) if self.unit else rng.standard_normal(dims)
@@ -53,7 +55,8 @@ class Entry:
     `source` is what `edgedl export` takes; `{models}` in it stands for the folder where
     `make matrix` keeps model files. `prepare` writes what has to be on disk first.
     `known` says, per recipe (or per stage: `convert`), why it can't be made: a failure that
-    is not in it fails the matrix, and so does one in it that no longer happens.
+    is not in it fails the matrix, and so does one in it that no longer happens. `samples`
+    is how many there are: fewer where one alone is large.
     """
 
     name: str
@@ -61,11 +64,12 @@ class Entry:
     inputs: dict[str, Input]
     state: tuple[tuple[str, str], ...] = ()
     known: dict[str, str] = field(default_factory=dict)
+    samples: int = SAMPLES
 
     def write_samples(self, file: Path) -> None:
         """Its samples, the same every time."""
         rng = np.random.default_rng(0)
-        arrays = {name: i.samples(rng) for name, i in self.inputs.items()}
+        arrays = {name: i.samples(rng, self.samples) for name, i in self.inputs.items()}
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @property

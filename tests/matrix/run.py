@@ -28,6 +28,7 @@ from edgedl.runtime.errors import EdgedlError
 from edgedl.runtime.host import describe_host
 from edgedl.runtime.manifest import StatePair
 from tests.matrix.entry import Entry
+from tests.matrix.fetch import fetch_models
 
 FAMILIES = ("keras", "torch", "onnx")
 # A recipe that doesn't fit a model is no failure of it.
@@ -117,6 +118,12 @@ def run_family(family: str, only: str, out: Path) -> None:
 
 def launch_family(family: str, only: str, out: Path) -> list[Result]:
     """`run_family` in a fresh process; a crash is a failure of the whole family."""
+    if family == "onnx":
+        try:
+            fetch_models(out / "models")
+        except EdgedlError as error:
+            failed = {"fetch": f"{error.message} ({error.hint})"}
+            return [Result(f"{family} family", 0.0, {}, failed=failed)]
     command = [sys.executable, "-m", __spec__.name, "--family", family]
     command += ["--only", only, "--out", str(out), "--lines"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -131,7 +138,7 @@ def launch_family(family: str, only: str, out: Path) -> list[Result]:
 def tabulate(results: list[Result]) -> Table:
     """One line per model, one column per recipe."""
     recipes = list(dict.fromkeys(name for r in results for name in (*r.recipes, *r.failed)))
-    recipes = [name for name in recipes if name not in ("export", "process")]
+    recipes = [name for name in recipes if name not in ("export", "process", "fetch")]
     rows = tuple(_row(r, recipes) for r in results)
     return Table(("model", "path", "cases", "time", *recipes), rows, tuple(_notes(results)))
 
@@ -153,7 +160,7 @@ def _notes(results: list[Result]) -> list[str]:
     ]
     host = describe_host()
     versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
-    exported = sum("export" not in r.failed and "process" not in r.failed for r in results)
+    exported = sum(not r.failed.keys() & {"export", "process", "fetch"} for r in results)
     made = sum(len(r.recipes) for r in results)
     notes.append(f"{exported} of {len(results)} models exported, {made} variants proved")
     notes.append(f"{host.processor}, {host.cpus} CPUs, Python {host.python}, {versions}")

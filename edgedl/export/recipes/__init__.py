@@ -22,8 +22,7 @@ class Recipe:
 
     `obstacle` says why the recipe can't be made from a model; empty where it can. A
     quantised one is held to SQNR and a budget, not element by element. The usual ones are
-    made where none is named. One that `composes` leaves float work for another recipe: a
-    search tries others after it.
+    made where none is named.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Recipe:
     obstacle: Callable[[Material], str]
     make: Callable[[Material], Product]
     usual: bool = False
-    composes: bool = False
 
 
 RECIPES = {

@@ -60,8 +60,8 @@ def open_source(source: str, weights: Path | None = None) -> Source:
     """Load a trained model.
 
     Args:
-        source: A `.keras` file, or `file.py:factory` or `package.module:factory`, a
-            callable that returns a Keras model or a torch module.
+        source: A `.keras` or `.onnx` file, or `file.py:factory` or `package.module:factory`,
+            a callable that returns a Keras model or a torch module.
         weights: For a factory: a file loaded with `weights_only=True`; see
             `edgedl.export.sources.torch`.
 
@@ -70,18 +70,22 @@ def open_source(source: str, weights: Path | None = None) -> Source:
         MissingExtraError: The framework isn't installed.
     """
     path = Path(source)
+    if path.suffix in (".keras", ".onnx") and weights is not None:
+        raise SourceError(f"--weights goes with a factory; a {path.suffix} file holds its own")
     if path.suffix == ".keras":
-        if weights is not None:
-            raise SourceError("--weights goes with a factory; a .keras file holds its own")
         from edgedl.export.sources.keras import open_keras
 
         return open_keras(path)
+    if path.suffix == ".onnx":
+        from edgedl.export.sources.onnx import open_onnx
+
+        return open_onnx(path)
     if ":" in source:
         return _from_factory(source, weights)
     what = "a directory" if path.is_dir() else "another file" if path.exists() else "not there"
     raise SourceError(
         f"{source} is not a source: it is {what}",
-        "give a .keras file, or file.py:factory or package.module:factory",
+        "give a .keras or .onnx file, or file.py:factory or package.module:factory",
     )
 
 
