@@ -11,6 +11,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
 
 from edgedl.export.errors import ConversionError
 from edgedl.export.interface import Interface
+from edgedl.export.releases import least_for_operator, reaches, release
 from edgedl.runtime.errors import one_line
 from edgedl.runtime.manifest import TensorSpec
 
@@ -138,23 +139,24 @@ def with_least_ir(model: ModelProto) -> ModelProto:
     return lowered
 
 
-def is_quantised(model: ModelProto) -> bool:
-    """Whether any operator works on quantised numbers."""
-    return any(
-        mark in name for name in operators(model) for mark in ("Quant", "Integer", "QLinear")
-    )
+def is_as_large(model: ModelProto, other: ModelProto) -> bool:
+    """Whether two models hold as many weights of each shape and type, wherever they stand.
+
+    A recipe that changes none has made nothing: no weight is quantised, factored or rounded.
+    """
+    return _sizes(model) == _sizes(other)
+
+
+def _sizes(model: ModelProto) -> Counter[tuple[int, ...]]:
+    return Counter((i.data_type, *sorted(i.dims)) for i in model.graph.initializer)
 
 
 def least_onnxruntime(model: ModelProto) -> str:
-    """The oldest onnxruntime release that reads this opset and IR version."""
+    """The oldest onnxruntime release that reads this opset, IR version and operators."""
     by_opset = LEAST_ORT_FOR_OPSET.get(opset(model), LEAST_ORT_FOR_OPSET[max(LEAST_ORT_FOR_OPSET)])
     by_ir = LEAST_ORT_FOR_IR.get(model.ir_version, LEAST_ORT_FOR_IR[max(LEAST_ORT_FOR_IR)])
-    return max(by_opset, by_ir, key=release)
-
-
-def release(version: str) -> tuple[int, ...]:
-    """A release number as something to compare."""
-    return tuple(int(part) for part in version.split(".")[:3])
+    by_operators = (least_for_operator(node) for node in _nodes(model.graph))
+    return max(by_opset, by_ir, *by_operators, key=release)
 
 
 def require_readable(model: ModelProto, min_ort: str | None) -> None:
@@ -164,10 +166,13 @@ def require_readable(model: ModelProto, min_ort: str | None) -> None:
         ConversionError: Names the release that it needs.
     """
     needs = least_onnxruntime(model)
-    if min_ort is not None and release(needs) > release(min_ort):
+    if not reaches(min_ort, needs):
+        culprits = sorted(
+            {n.op_type for n in _nodes(model.graph) if least_for_operator(n) == needs}
+        )
+        which = ", ".join([f"opset {opset(model)}", f"IR {model.ir_version}", *culprits])
         raise ConversionError(
-            f"the model needs onnxruntime {needs} (opset {opset(model)}, IR {model.ir_version}); "
-            f"--min-ort is {min_ort}",
+            f"the model needs onnxruntime {needs} ({which}); --min-ort is {min_ort}",
             "raise --min-ort, or leave the recipe out",
         )
 

@@ -70,11 +70,11 @@ class Judgement:
         """The variants' outside."""
         return self.reference.interface
 
-    def tolerance(self, quantised: bool) -> Tolerance:
-        """What a variant is allowed."""
-        if not quantised:
+    def tolerance(self, least_sqnr_db: float | None) -> Tolerance:
+        """What a variant is allowed: the SQNR that it must keep; None for a float one."""
+        if least_sqnr_db is None:
             return FLOAT_TOLERANCE
-        return Tolerance(min_sqnr_db=LEAST_SQNR_DB, max_drop=self.max_drop, flip_margin=FLIP_MARGIN)
+        return Tolerance(min_sqnr_db=least_sqnr_db, max_drop=self.max_drop, flip_margin=FLIP_MARGIN)
 
     def judge(self, model: onnx.ModelProto, tolerance: Tolerance) -> Verdict:
         """Parity, then (where it holds) quality.

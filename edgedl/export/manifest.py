@@ -11,6 +11,8 @@ from typing import Any
 import onnx
 
 from edgedl.export import evidence, graph
+from edgedl.export.judgement import Verdict
+from edgedl.export.recipes.material import Product
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import GENERATED
 from edgedl.export.study import Study
@@ -28,9 +30,8 @@ from edgedl.runtime.manifest import (
     Evaluation,
     Golden,
     Manifest,
-    OutputParity,
-    Quality,
     Tolerance,
+    Unquantised,
     Variant,
 )
 
@@ -50,11 +51,10 @@ class Made:
 def describe_variant(
     recipe: str,
     model: onnx.ModelProto,
-    settings: Mapping[str, Any],
+    product: Product,
     tolerance: Tolerance,
-    parity: tuple[OutputParity, ...],
-    quality: Quality | None,
-    eval_quality: Quality | None,
+    verdict: Verdict,
+    unquantised: tuple[Unquantised, ...],
 ) -> Made:
     """A variant as the manifest lists it."""
     content = model.SerializeToString(deterministic=True)
@@ -69,10 +69,11 @@ def describe_variant(
         ir_version=model.ir_version,
         min_onnxruntime=graph.least_onnxruntime(model),
         operators=graph.operators(model),
-        parity=parity,
-        quality=quality,
-        eval_quality=eval_quality,
-        settings=dict(settings),
+        parity=verdict.outputs,
+        quality=verdict.quality,
+        eval_quality=verdict.travelling,
+        settings=dict(product.settings),
+        unquantised=unquantised,
     )
     return Made(variant, content)
 

@@ -30,9 +30,29 @@ class Target:
     @property
     def saturates(self) -> bool:
         """Whether full-range u8 x s8 products may saturate there; so on any unknown CPU."""
-        if self.machine in ("aarch64", "arm64"):
+        if self.arm:
             return False
         return not any(feature in self.features for feature in DOT_PRODUCTS)
+
+    @property
+    def arm(self) -> bool:
+        """Whether it is a 64-bit ARM CPU."""
+        return self.machine in ("aarch64", "arm64")
+
+    @property
+    def signed_activations(self) -> bool:
+        """Whether static activations are int8: so on ARM, uint8 elsewhere.
+
+        ARM's dot products multiply bytes of one sign (SDOT, UDOT): ONNX Runtime has a kernel
+        for s8 x s8, and flips the sign of one side for u8 x s8 (microsoft/onnxruntime#9902).
+        x86's multiply unsigned by signed bytes (VPMADDUBSW, VPDPBUSD).
+        """
+        return self.arm
+
+    @property
+    def weights(self) -> str:
+        """The type of weights in integer products: `int8`, in 7 bits where 8 saturate."""
+        return "int8, 7 bits" if self.saturates else "int8"
 
 
 def find_target(device: str | None) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgedl.export import graph
@@ -11,6 +12,8 @@ from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
 from edgedl.export.request import ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell
+from edgedl.export.surgery import prepared
+from edgedl.export.unquantised import unquantised
 from edgedl.runtime.errors import EngineError, ParityError
 
 ALL = "all"
@@ -51,8 +54,12 @@ def make_variants(
         reason = obstacle = recipe.obstacle(material)
         if not obstacle:
             try:
-                made.append(make_variant(recipe, material, request, tell))
-                continue
+                variant = make_variant(recipe, material, request, tell)
+                twin = _twin(variant, made)
+                if not twin:
+                    made.append(variant)
+                    continue
+                reason = f"comes out the same as {twin}"
             except (ConversionError, RecipeError, EngineError, ParityError) as error:
                 if not recipe.quantised:
                     raise
@@ -60,6 +67,12 @@ def make_variants(
         rejected.append({"recipe": recipe.name, "made": not obstacle, "reason": reason})
         tell(StageReport(recipe.name, f"left out: {reason}", watch.lap()))
     return made, rejected
+
+
+def _twin(variant: Made, made: Sequence[Made]) -> str:
+    """The name of a variant with the same content; empty where there is none."""
+    twins = (m.variant.name for m in made if m.content == variant.content)
+    return next(twins, "")
 
 
 def _fitting(name: str, material: Material) -> Recipe:
@@ -78,12 +91,19 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
     """
     watch = Stopwatch()
     judgement = material.judgement
+    least = recipe.least_sqnr_db
+    material = replace(
+        material,
+        model=prepared(material.model),
+        min_ort=request.min_ort,
+        least_sqnr_db=material.least_sqnr_db if least is None else least,
+    )
     product = recipe.make(material)
     model = graph.conform(product.model, judgement.interface)
     graph.require_readable(model, request.min_ort)
-    if recipe.quantised and not graph.is_quantised(model):
-        raise RecipeError(f"{recipe.name} quantised nothing in this model", "leave it out")
-    tolerance = judgement.tolerance(recipe.quantised)
+    if recipe.quantised and graph.is_as_large(model, material.model):
+        raise RecipeError(f"{recipe.name} changes nothing in this model", "leave it out")
+    tolerance = judgement.tolerance(least)
     verdict = judgement.judge(model, tolerance)
     if verdict.disagreement:
         raise ParityError(
@@ -96,12 +116,5 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
             "allow more with --max-drop, or leave this recipe out; nothing was written",
         )
     tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
-    return describe_variant(
-        recipe.name,
-        model,
-        product.settings,
-        tolerance,
-        verdict.outputs,
-        verdict.quality,
-        verdict.travelling,
-    )
+    left = unquantised(product.start or material.model, product)
+    return describe_variant(recipe.name, model, product, tolerance, verdict, left)

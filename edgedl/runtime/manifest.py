@@ -124,8 +124,20 @@ class Quality(Struct, frozen=True):
         return 100.0 * (self.source - self.value)
 
 
+class Unquantised(Struct, frozen=True):
+    """A node that a quantised variant computes in float, and why."""
+
+    node: str
+    operator: str
+    reason: str
+
+
 class Variant(Struct, frozen=True):
-    """One .onnx file, how it was made and the evidence it was held to."""
+    """One .onnx file, how it was made and the evidence it was held to.
+
+    `unquantised` lists what a quantised variant left in float of the nodes that carry weights
+    or multiply.
+    """
 
     name: Name
     file: FileName
@@ -141,6 +153,7 @@ class Variant(Struct, frozen=True):
     quality: Quality | None = None
     eval_quality: Quality | None = None
     settings: dict[str, Any] = {}
+    unquantised: tuple[Unquantised, ...] = ()
 
 
 class GoldenCase(Struct, frozen=True):

@@ -121,7 +121,7 @@ def test_a_recipe_that_changes_answers_fails_under_its_own_name(
     monkeypatch.setitem(
         RECIPES,
         "fp32",
-        Recipe("fp32", False, lambda material: "", lambda material: Product(wrong), usual=True),
+        Recipe("fp32", None, lambda material: "", lambda material: Product(wrong), usual=True),
     )
     with pytest.raises(ParityError, match="parity failed after fp32"):
         export(dense_source())
@@ -337,7 +337,7 @@ def test_an_interrupt_leaves_nothing(
 def test_the_engine_failing_in_a_recipe_leaves_nothing(
     export: Export, nothing_written: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    baked = Recipe("fp32", False, lambda material: "", lambda material: Product(baked_graph()))
+    baked = Recipe("fp32", None, lambda material: "", lambda material: Product(baked_graph()))
     monkeypatch.setitem(RECIPES, "fp32", baked)
     with pytest.raises(EngineError) as caught:
         export(dense_source(), recipes=("fp32",))

@@ -9,35 +9,65 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 
+import onnx
+
 from edgedl.export.errors import RecipeError
-from edgedl.export.recipes import fp32, int8_dynamic, int8_static
+from edgedl.export.judgement import LEAST_SQNR_DB
+from edgedl.export.recipes import (
+    fp16,
+    fp32,
+    int4_weights,
+    int8_dynamic,
+    int8_static,
+    int8_weights,
+    low_rank,
+    mixed,
+)
 from edgedl.export.recipes.material import Material, Product
+from edgedl.export.surgery import prepared
 
 __all__ = ["RECIPES", "Material", "Product", "Recipe", "find_recipe"]
+
+# Half precision rounds to 11 bits, 66 dB under the value it rounds; sums of such errors
+# leave 50 dB unless something overflowed or vanished.
+FP16_SQNR_DB = 50.0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A recipe: whether it fits a model, and how it is made.
 
-    `obstacle` says why the recipe can't be made from a model; empty where it can. A
-    quantised one is held to SQNR and a budget, not element by element. The usual ones are
-    made where none is named.
+    `obstacle` says why the recipe can't be made from a model; empty where it can. A variant
+    is held to `least_sqnr_db` and a budget; to the source element by element where it is
+    None. The usual ones are made where none is named.
     """
 
     name: str
-    quantised: bool
+    least_sqnr_db: float | None
     obstacle: Callable[[Material], str]
     make: Callable[[Material], Product]
     usual: bool = False
 
+    @property
+    def quantised(self) -> bool:
+        """Whether the variant answers otherwise than the float model."""
+        return self.least_sqnr_db is not None
 
+
+_Q = LEAST_SQNR_DB
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("fp32", False, fp32.obstacle, fp32.make, usual=True),
-        Recipe("int8-dynamic", True, int8_dynamic.obstacle, int8_dynamic.make, usual=True),
-        Recipe("int8-static", True, int8_static.obstacle, int8_static.make, usual=True),
+        Recipe("fp32", None, fp32.obstacle, fp32.make, usual=True),
+        Recipe("fp16", FP16_SQNR_DB, fp16.obstacle, fp16.make),
+        Recipe("int8-dynamic", _Q, int8_dynamic.obstacle, int8_dynamic.make, usual=True),
+        Recipe("int8-static", _Q, int8_static.obstacle, int8_static.make, usual=True),
+        Recipe("int8-static-percentile", _Q, int8_static.obstacle, int8_static.make_percentile),
+        Recipe("int8-static-entropy", _Q, int8_static.obstacle, int8_static.make_entropy),
+        Recipe("int8-weights", _Q, int8_weights.obstacle, int8_weights.make),
+        Recipe("int4-weights", _Q, int4_weights.obstacle, int4_weights.make),
+        Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make),
+        Recipe("mixed", _Q, mixed.obstacle, mixed.make),
     )
 }
 
@@ -56,16 +86,31 @@ def find_recipe(name: str) -> Recipe:
 
 
 def _compose(first: Recipe, second: Recipe) -> Recipe:
-    """The second recipe made from what the first one makes."""
+    """The second recipe made from what the first one makes.
+
+    Where the first searches, its candidates are judged with the second one on top.
+    """
+    least = min((r.least_sqnr_db for r in (first, second) if r.least_sqnr_db), default=None)
 
     def make(material: Material) -> Product:
-        begun = first.make(material)
-        between = replace(material, model=begun.model)
-        obstacle = second.obstacle(between)
-        if obstacle:
-            raise RecipeError(f"{second.name} can't be made after {first.name}: {obstacle}")
-        done = second.make(between)
-        return Product(done.model, {first.name: begun.settings, second.name: done.settings})
+        def finish(model: onnx.ModelProto) -> onnx.ModelProto:
+            return material.finish(_follow(second, first, material, model).model)
 
-    name = f"{first.name}+{second.name}"
-    return Recipe(name, first.quantised or second.quantised, first.obstacle, make)
+        begun = first.make(replace(material, finish=finish))
+        between = prepared(begun.model)
+        done = _follow(second, first, material, between)
+        settings = {first.name: begun.settings, second.name: done.settings}
+        return replace(done, settings=settings, start=done.start or between)
+
+    def obstacle(material: Material) -> str:
+        return first.obstacle(material) or second.obstacle(material)
+
+    return Recipe(f"{first.name}+{second.name}", least, obstacle, make)
+
+
+def _follow(second: Recipe, first: Recipe, material: Material, model: onnx.ModelProto) -> Product:
+    between = replace(material, model=prepared(model))
+    obstacle = second.obstacle(between)
+    if obstacle:
+        raise RecipeError(f"{second.name} can't be made after {first.name}: {obstacle}")
+    return second.make(between)

@@ -1,22 +1,24 @@
 """int8-static: int8 weights and activations, ranges set by calibration (QDQ, per-channel).
 
-Weights keep to 7 bits: on x86 without VNNI the product of a full-range unsigned
-activation and a full-range signed weight saturates in 16 bits. With 7 bits every CPU
-gives the same numbers.
+`int8-static` takes a tensor's least and largest value for its range, `int8-static-percentile`
+and `int8-static-entropy` cut outliers. What the numbers' types are is the target's matter;
+see `edgedl.export.target`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import onnx
 
+from edgedl.export.calibration import Method, open_activations, ranges
+from edgedl.export.ranges import Range
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
-from edgedl.export.samples import Samples
-from edgedl.runtime.golden import Arrays
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
-CALIBRATION_BATCH = 32
 
 
 def obstacle(material: Material) -> str:
@@ -31,54 +33,92 @@ def obstacle(material: Material) -> str:
 
 
 def make(material: Material) -> Product:
-    """Calibrate on the calibration samples and insert QDQ pairs."""
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    """Ranges by least and largest value."""
+    return _make(material, "minmax")
 
-    output = material.scratch / "int8-static.onnx"
-    quantise(
-        lambda: quantize_static(
-            material.model,
-            output,
-            _reader(material.calibration),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=None,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        ),
-        "int8-static",
-    )
-    settings = {
+
+def make_percentile(material: Material) -> Product:
+    """Ranges that hold 99.99 % of the values."""
+    return _make(material, "percentile")
+
+
+def make_entropy(material: Material) -> Product:
+    """Ranges that lose least information."""
+    return _make(material, "entropy")
+
+
+def _make(material: Material, method: Method) -> Product:
+    activations = open_activations(material.model)
+    measured = ranges(activations, material.calibration, method)
+    model = insert_qdq(material, measured, Choice())
+    return Product(model, settings(material, method), {})
+
+
+def settings(material: Material, method: Method) -> dict[str, Any]:
+    """What a static recipe was made with."""
+    signed = material.target.signed_activations
+    return {
         "format": "QDQ",
-        "activations": "uint8",
-        "weights": "int8, 7 bits",
+        "activations": "int8" if signed else "uint8",
+        "weights": material.target.weights,
         "per_channel": True,
-        "calibration": "minmax",
+        "calibration": method,
         "calibration_samples": material.calibration.count,
     }
-    return Product(onnx.load_model(output), settings)
 
 
-def _reader(samples: Samples) -> object:
-    from onnxruntime.quantization import CalibrationDataReader
+@dataclass(frozen=True)
+class Choice:
+    """Which nodes are quantised: those of `only` (all where it is empty), none of `never`."""
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._parts = _parts(samples)
-
-        def get_next(self) -> Arrays | None:
-            return next(self._parts, None)
-
-    return Reader()
+    only: Collection[str] = field(default=())
+    never: Collection[str] = field(default=())
 
 
-def _parts(samples: Samples) -> Iterator[Arrays]:
-    for start in range(0, samples.count, CALIBRATION_BATCH):
-        yield samples.part(range(start, min(start + CALIBRATION_BATCH, samples.count)))
+def insert_qdq(
+    material: Material, measured: Mapping[str, Range], choice: Choice
+) -> onnx.ModelProto:
+    """The model with QDQ pairs around the chosen nodes.
+
+    Raises:
+        RecipeError: ONNX Runtime's quantiser fails.
+    """
+    return quantise(lambda: _quantised(material, measured, choice), "int8-static")
+
+
+def _quantised(
+    material: Material, measured: Mapping[str, Range], choice: Choice
+) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    bounds = {
+        name: (np.array(low, np.float32), np.array(high, np.float32))
+        for name, (low, high) in measured.items()
+    }
+    signed = material.target.signed_activations
+    quantizer = QDQQuantizer(
+        save_and_reload_model_with_shape_infer(material.model),
+        per_channel=True,
+        reduce_range=material.target.saturates,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
+        nodes_to_quantize=list(choice.only),
+        nodes_to_exclude=list(choice.never),
+        op_types_to_quantize=list({*QDQRegistry, *QLinearOpsRegistry}),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    model: onnx.ModelProto = quantizer.model.model
+    return model
+
+
+def quantisable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The names of the nodes that a static recipe may quantise, in graph order."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    kinds = {*QDQRegistry, *QLinearOpsRegistry}
+    return tuple(node.name for node in model.graph.node if node.op_type in kinds)

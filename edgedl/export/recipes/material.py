@@ -9,12 +9,14 @@ from typing import Any
 
 import onnx
 
-from edgedl.export.errors import RecipeError
-from edgedl.export.judgement import Judgement
+from edgedl.export import graph
+from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.judgement import LEAST_SQNR_DB, Judgement
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
+from edgedl.export.surgery import in_order
 from edgedl.export.target import Target
-from edgedl.runtime.errors import one_line
+from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.session import ENGINE_ERRORS
 
 QUANTISER_ERRORS: tuple[type[Exception], ...] = (
@@ -22,9 +24,33 @@ QUANTISER_ERRORS: tuple[type[Exception], ...] = (
     KeyError,
     TypeError,
     AssertionError,
+    AttributeError,
+    IndexError,
+    RuntimeError,
+    onnx.checker.ValidationError,
     *ENGINE_ERRORS,
 )
 RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A variant's model and the settings it was made with.
+
+    `leaves` says of operators that the recipe doesn't quantise why; None for a recipe that
+    is not there to quantise. `kept` says so of single nodes, by name. Both speak of `start`,
+    the model that was quantised; None for the material's.
+    """
+
+    model: onnx.ModelProto
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    leaves: Mapping[str, str] | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
+    start: onnx.ModelProto | None = None
+
+
+def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
 
 
 @dataclass(frozen=True)
@@ -32,8 +58,10 @@ class Material:
     """What a recipe works from.
 
     `model` is the verified float model, or what an earlier part of a composed recipe made of
-    it. `scratch` is a directory for temporary files. `judgement` tells a recipe that searches
-    (for a rank, for nodes to leave in float) what a candidate loses.
+    it; `edgedl.export.surgery.prepared` gave its nodes names. `scratch` is a directory for
+    temporary files. `min_ort` is the oldest onnxruntime that must load the variant. A recipe
+    that searches (for a rank, for nodes to leave in float) asks `passes`; `finish` is what a
+    composed recipe still does to its candidates, so that the whole is judged.
     """
 
     model: onnx.ModelProto
@@ -41,25 +69,33 @@ class Material:
     scratch: Path
     target: Target
     judgement: Judgement
+    min_ort: str | None = None
+    least_sqnr_db: float = LEAST_SQNR_DB
+    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = _as_it_is
 
     def count(self, *op_types: str) -> int:
         """How many nodes of these types the model has."""
         return sum(node.op_type in op_types for node in self.model.graph.node)
 
+    def passes(self, candidate: onnx.ModelProto) -> bool:
+        """Whether a candidate, finished, keeps parity and the budget."""
+        try:
+            model = graph.conform(self.finish(candidate), self.judgement.interface)
+            tolerance = self.judgement.tolerance(self.least_sqnr_db)
+            return self.judgement.judge(model, tolerance).passed
+        except (ConversionError, RecipeError, EngineError):
+            return False
 
-@dataclass(frozen=True)
-class Product:
-    """A variant's model and the settings it was made with."""
 
-    model: onnx.ModelProto
-    settings: Mapping[str, Any] = field(default_factory=dict)
+def quantise(make: Callable[[], onnx.ModelProto], recipe: str) -> onnx.ModelProto:
+    """What one of ONNX Runtime's quantisers makes, its nodes in order; silenced.
 
-
-def quantise(make: Callable[[], None], recipe: str) -> None:
-    """Call ONNX Runtime's quantiser, silenced; what it raises becomes one line."""
+    Raises:
+        RecipeError: What it raises, as one line.
+    """
     try:
         with quiet():
-            make()
+            return in_order(make())
     except QUANTISER_ERRORS as error:
         raise RecipeError(
             f"{recipe}: onnxruntime's quantiser failed: {one_line(error)}", "leave this recipe out"
