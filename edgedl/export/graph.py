@@ -90,10 +90,10 @@ def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
 def _rename_values(graph: GraphProto, names: Mapping[str, str]) -> None:
     """Rename values everywhere; an inner value that has a new name's name steps aside."""
     taken = set(names.values()) - set(names)
-    inner = {v for node in _nodes(graph) for v in (*node.input, *node.output)}
+    inner = {v for node in nodes(graph) for v in (*node.input, *node.output)}
     inner |= {i.name for part in _graphs(graph) for i in part.initializer}
     mapping = {**{name: f"{name}__inner" for name in taken & inner}, **names}
-    for node in _nodes(graph):
+    for node in nodes(graph):
         node.input[:] = [mapping.get(v, v) for v in node.input]
         node.output[:] = [mapping.get(v, v) for v in node.output]
     for part in _graphs(graph):
@@ -111,7 +111,7 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
                 yield from _graphs(subgraph)
 
 
-def _nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
+def nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
     """Every node, those of subgraphs included."""
     for part in _graphs(graph):
         yield from part.node
@@ -121,7 +121,7 @@ def operators(model: ModelProto) -> dict[str, int]:
     """How often each operator stands in the model, with its domain where not ONNX's own."""
     counts = Counter(
         f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        for node in _nodes(model.graph)
+        for node in nodes(model.graph)
     )
     return dict(sorted(counts.items()))
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from edgedl import runtime
-from edgedl.export.errors import SourceError
+from edgedl.export.errors import ConversionError, SamplesError, SourceError
 from edgedl.export.pipeline import export
 from edgedl.export.request import ExportRequest
 from edgedl.export.sources import open_source
@@ -31,6 +31,17 @@ def build():
 
 def build_unfed():
     return keras.Sequential([keras.layers.Dense(3)])
+
+class Sum(keras.Model):
+    def call(self, left, right):
+        return left + right
+
+def build_subclassed():
+    return Sum()
+
+def build_lanczos():
+    resized = keras.layers.UpSampling2D(2, interpolation="lanczos3", name="sharper")
+    return keras.Sequential([keras.Input((4, 4, 1)), resized])
 """
 
 
@@ -162,6 +173,77 @@ def test_a_file_that_is_missing_is_one_line(tmp_path: Path, make: Any) -> None:
         open_source(str(tmp_path / "gone.keras"))
 
 
-def test_a_model_without_inputs_is_refused(keras: Any, factory: str) -> None:
-    with pytest.raises(SourceError, match="has no inputs yet"):
-        open_source(f"{factory}_unfed")
+def test_a_model_without_inputs_asks_for_samples(keras: Any, factory: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has no inputs yet") as caught:
+        export(ExportRequest(f"{factory}_unfed", tmp_path / "m.bundle"))
+    assert "--samples" in caught.value.hint
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, anything=normal(0, 8, 5))
+    request = ExportRequest(
+        f"{factory}_unfed",
+        tmp_path / "m.bundle",
+        recipes=("fp32",),
+        samples=samples,
+        simplify=False,
+    )
+    assert [str(s) for s in export(request).manifest.inputs] == ["anything: float32[batch, 5]"]
+
+
+def test_samples_are_named_after_the_arguments_of_call(factory: str, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, left=normal(0, 8, 4), other=normal(1, 8, 4))
+    request = ExportRequest(f"{factory}_subclassed", tmp_path / "m.bundle", samples=samples)
+    with pytest.raises(SamplesError, match="no array 'right'") as caught:
+        export(request)
+    assert "left, right" in caught.value.hint
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_custom_layer_without_its_code_is_named(keras: Any, tmp_path: Path, suffix: str) -> None:
+    class Doubled(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    file = tmp_path / f"custom.{suffix}"
+    keras.Sequential([keras.Input((3,)), Doubled(name="twice")]).save(file)
+    with pytest.raises(SourceError, match=r"custom.*(twice|Doubled).*not Keras' own") as caught:
+        open_source(str(file))
+    assert "\n" not in caught.value.message
+    assert "file.py:factory" in caught.value.hint
+
+
+def test_an_operator_without_translation_is_blamed_on_its_layer(
+    factory: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match="layer 'sharper' needs TensorFlow's") as caught:
+        export(ExportRequest(f"{factory}_lanczos", tmp_path / "m.bundle"))
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "m.bundle").exists()
+
+
+# What tf2onnx, or Keras' tracing, gets wrong unless it is helped; and the plain ways to build.
+@pytest.mark.parametrize(
+    "name",
+    ["normalization", "argmax", "grouped", "rescaling", "time distributed", "upsampling", "gru",
+     "subclassed ranker", "custom layer", "dicts and a nested model", "hdf5 file"],
+)  # fmt: skip
+def test_models_of_the_matrix(keras: Any, tmp_path: Path, name: str) -> None:
+    from tests.matrix.keras_models import ENTRIES
+
+    entry = next(e for e in ENTRIES if e.name == f"keras {name}")
+    entry.write_samples(tmp_path / "samples.npz")
+    if entry.prepare is not None:
+        entry.prepare(tmp_path)
+    request = ExportRequest(
+        entry.source.format(models=tmp_path),
+        tmp_path / "m.bundle",
+        recipes=("fp32",),
+        samples=tmp_path / "samples.npz",
+        dynamic=entry.dynamic,
+        simplify=False,
+    )
+    manifest = export(request).manifest
+    assert {s.name: s.dtype for s in manifest.inputs} == {
+        n: i.dtype for n, i in entry.inputs.items()
+    }
+    assert all(o.passed for o in manifest.variants[0].parity)

@@ -32,7 +32,8 @@ def _write(tmp_path: Path, text: str, name: str = "factory.py") -> str:
         ("json:no_such_function", "no callable 'no_such_function'"),
         ("json:decoder", "no callable 'decoder'"),
         ("", "not a source"),
-        (".", "not a source"),
+        (".", "no SavedModel"),
+        ("/dev/null", "another file"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(source: str, message: str) -> None:
@@ -61,6 +62,8 @@ def test_what_a_factory_raises_is_one_line(tmp_path: Path, text: str) -> None:
 def test_weights_go_with_a_factory_only(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--weights goes with a factory"):
         open_source("model.keras", tmp_path / "model.pt")
+    with pytest.raises(SourceError, match="holds its own"):
+        open_source(str(tmp_path), tmp_path / "model.pt")
 
 
 def test_a_factory_is_called_by_module_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Entry:
     """A model of the matrix.
 
     `source` is what `edgedl export` takes; `{models}` in it stands for the folder where
-    `make matrix` keeps model files. `prepare` writes what has to be on disk first.
+    `make matrix` keeps model files; `prepare`, called with it, writes what has to be there.
     `known` says, per recipe (or per stage: `convert`), why it can't be made: a failure that
     is not in it fails the matrix, and so does one in it that no longer happens. `samples`
     is how many there are: fewer where one alone is large.
@@ -65,6 +66,7 @@ class Entry:
     state: tuple[tuple[str, str], ...] = ()
     known: dict[str, str] = field(default_factory=dict)
     samples: int = SAMPLES
+    prepare: Callable[[Path], None] | None = None
 
     def write_samples(self, file: Path) -> None:
         """Its samples, the same every time."""

@@ -64,8 +64,12 @@ def run_entry(entry: Entry, out: Path) -> Result:
     folder = out / entry.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     entry.write_samples(folder / "samples.npz")
+    models = out / "models"
+    models.mkdir(exist_ok=True)
+    if entry.prepare is not None:
+        entry.prepare(models)
     request = ExportRequest(
-        source=entry.source.format(models=out / "models"),
+        source=entry.source.format(models=models),
         output=folder / "model.bundle",
         recipes=("all",),
         samples=folder / "samples.npz",

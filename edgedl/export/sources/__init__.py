@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import onnx
 
 
+KERAS_FILES = (".keras", ".h5", ".hdf5")
+
+
 @dataclass(frozen=True)
 class Conversion:
     """One way from a framework to ONNX.
@@ -60,8 +63,9 @@ def open_source(source: str, weights: Path | None = None) -> Source:
     """Load a trained model.
 
     Args:
-        source: A `.keras` or `.onnx` file, or `file.py:factory` or `package.module:factory`,
-            a callable that returns a Keras model or a torch module.
+        source: A `.keras` (or legacy `.h5`) or `.onnx` file, a SavedModel directory, or
+            `file.py:factory` or `package.module:factory`, a callable that returns a Keras
+            model or a torch module.
         weights: For a factory: a file loaded with `weights_only=True`; see
             `edgedl.export.sources.torch`.
 
@@ -70,9 +74,10 @@ def open_source(source: str, weights: Path | None = None) -> Source:
         MissingExtraError: The framework isn't installed.
     """
     path = Path(source)
-    if path.suffix in (".keras", ".onnx") and weights is not None:
-        raise SourceError(f"--weights goes with a factory; a {path.suffix} file holds its own")
-    if path.suffix == ".keras":
+    is_folder = bool(source) and path.is_dir()
+    if weights is not None and (is_folder or path.suffix in (*KERAS_FILES, ".onnx")):
+        raise SourceError(f"--weights goes with a factory; {source} holds its own")
+    if path.suffix in KERAS_FILES:
         from edgedl.export.sources.keras import open_keras
 
         return open_keras(path)
@@ -80,12 +85,17 @@ def open_source(source: str, weights: Path | None = None) -> Source:
         from edgedl.export.sources.onnx import open_onnx
 
         return open_onnx(path)
+    if is_folder:
+        from edgedl.export.sources.savedmodel import open_savedmodel
+
+        return open_savedmodel(path)
     if ":" in source:
         return _from_factory(source, weights)
-    what = "a directory" if path.is_dir() else "another file" if path.exists() else "not there"
+    what = "another file" if source and path.exists() else "not there"
     raise SourceError(
         f"{source} is not a source: it is {what}",
-        "give a .keras or .onnx file, or file.py:factory or package.module:factory",
+        "give a .keras or .onnx file, a SavedModel directory, file.py:factory or "
+        "package.module:factory",
     )
 
 
