@@ -15,11 +15,12 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """Headers, rows of text, and notes to print below."""
+    """Headers, rows of text, and notes to print below; `prose` columns are words, not numbers."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
 
 
 def tabulate(rows: Sequence[Row]) -> Table:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
+from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
-from edgedl.cli.terminal import say
+from edgedl.cli.terminal import ProgressLine, print_table, say
 from edgedl.export.interface import parse_dynamic, parse_state
-from edgedl.export.request import DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
+from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
 from edgedl.runtime.errors import MissingExtraError
+from edgedl.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from edgedl.export.stages import StageReport
@@ -43,7 +46,8 @@ def version(text: str) -> str:
     multiple=True,
     metavar="NAME",
     help=(
-        "A variant to make: fp32, int8-dynamic, int8-static; several composed with +; or all. "
+        "A variant to make: fp32, int8-dynamic, int8-static; several composed with +; or all; "
+        "or auto: all that fit are measured on the device, and the best are kept. "
         "When left out: the usual ones that fit."
     ),
 )
@@ -98,7 +102,10 @@ def version(text: str) -> str:
     "--device",
     type=Parsed("device", device_name),
     metavar="D",
-    help="Where the bundle will run; variants that are right on any CPU when left out.",
+    help=(
+        "Where the bundle will run, and where auto measures (cpu when left out). Without it "
+        "variants are right on any CPU."
+    ),
 )
 @click.option(
     "--min-ort",
@@ -112,9 +119,10 @@ def version(text: str) -> str:
     show_default=f"{DEFAULT_OPSET}, or what the converter needs",
     help="ONNX operator set to convert to.",
 )
-@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim.")
+@click.option("--no-simplify", is_flag=True, help="Leave out onnxsim and the graph passes.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
-def command(**options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence instead of the path.")
+def command(as_json: bool, **options: Any) -> None:
     """Turn a trained model into a verified bundle.
 
     SOURCE is a .keras or .onnx file, a SavedModel directory, or file.py:factory or
@@ -126,7 +134,11 @@ def command(**options: Any) -> None:
     edgedl export model.keras -o digits.bundle --samples samples.npz
     edgedl export model.py:build --weights model.pt -o text.bundle \\
         --samples samples.npz --dynamic tokens:0=batch --dynamic tokens:1=time
+    edgedl export model.keras -o digits.bundle --samples samples.npz --eval eval.npz \\
+        --recipe auto --max-drop 0.5 --device cpu
     """
+    if {AUTO, "all"} <= set(options["recipes"]):
+        raise click.UsageError("--recipe auto tries every recipe: leave out --recipe all")
     task = options.pop("task")
     request = ExportRequest(
         task=None if task is None else read_task(task),
@@ -137,10 +149,34 @@ def command(**options: Any) -> None:
         from edgedl.export.pipeline import export
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name}", "export") from error
-    bundle = export(request, tell)
-    for variant in bundle.manifest.variants:
+    line = ProgressLine()
+
+    def show(report: StageReport) -> None:
+        line.clear()
+        tell(report)
+
+    try:
+        bundle = export(request, show, line.show)
+    finally:
+        line.clear()
+    manifest = bundle.manifest
+    if manifest.search is not None:
+        print_table(search_table(manifest.search), to_stderr=True)
+    for variant in manifest.variants:
         say(f"  {variant.file:<20} {variant.bytes:>12,} bytes")
-    click.echo(bundle.path)
+    if as_json:
+        evidence = {"bundle": str(bundle.path), **_evidence(manifest)}
+        click.echo(msgspec.json.format(msgspec.json.encode(evidence)).decode())
+    else:
+        click.echo(bundle.path)
+
+
+def _evidence(manifest: Manifest) -> dict[str, object]:
+    return {
+        "default_variant": manifest.default_variant,
+        "variants": manifest.variants,
+        "search": manifest.search,
+    }
 
 
 def tell(report: StageReport) -> None:

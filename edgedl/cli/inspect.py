@@ -6,10 +6,11 @@ import click
 import msgspec
 
 from edgedl.bench.report import Table
+from edgedl.cli.evidence import search_table, show_quality, show_top1
 from edgedl.cli.options import bundle_argument, json_flag
 from edgedl.cli.terminal import print_table, shorten
 from edgedl.runtime.bundle import open_bundle
-from edgedl.runtime.manifest import Manifest, Quality, Variant
+from edgedl.runtime.manifest import Manifest, Variant
 from edgedl.runtime.paired import shortage
 
 
@@ -31,6 +32,9 @@ def command(bundle: str, as_json: bool) -> None:
     click.echo()
     rows = tuple(_row(v, manifest) for v in manifest.variants)
     print_table(Table(HEADERS, rows, _shortages(manifest)))
+    if manifest.search is not None:
+        click.echo()
+        print_table(search_table(manifest.search))
 
 
 HEADERS = ("variant", "bytes", "opset", "onnxruntime", "SQNR", "top-1", "quality", "operators")
@@ -97,17 +101,3 @@ def _shortages(manifest: Manifest) -> tuple[str, ...]:
 
 def _biggest(operators: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(operators.items(), key=lambda item: -item[1])
-
-
-def show_top1(quality: Quality | None) -> str:
-    """Top-1 agreement with the source."""
-    return "-" if quality is None else f"{quality.top1:.2%}"
-
-
-def show_quality(quality: Quality | None) -> str:
-    """A quality beside its source's."""
-    if quality is None:
-        return "-"
-    if quality.metric == "nats":
-        return f"{quality.value:.4f} nats (source {quality.source:.4f})"
-    return f"{quality.value:.2%} {quality.metric} (source {quality.source:.2%})"

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from edgedl.bench.report import Table
-from edgedl.cli.inspect import show_quality, show_top1
+from edgedl.cli.evidence import show_quality, show_top1
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
 from edgedl.devices import open_device

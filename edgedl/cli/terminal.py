@@ -16,12 +16,14 @@ from edgedl.runtime.errors import EdgedlError
 WIDE = 200
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, to_stderr: bool = False) -> None:
     """A table and its notes on stdout; wide enough not to wrap where it is not a terminal."""
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    shown = (sys.stderr if to_stderr else sys.stdout).isatty()
+    console = Console(width=None if shown else WIDE, highlight=False, stderr=to_stderr)
     rich = RichTable(box=None, pad_edge=False, header_style="bold")
     for position, header in enumerate(table.headers):
-        rich.add_column(header, justify="left" if position == 0 else "right", no_wrap=True)
+        left = position == 0 or header in table.prose
+        rich.add_column(header, justify="left" if left else "right", no_wrap=True)
     for row in table.rows:
         rich.add_row(*row)
     console.print(rich)
@@ -32,6 +34,25 @@ def print_table(table: Table) -> None:
 def say(text: str) -> None:
     """A line on stderr."""
     click.echo(text, err=True)
+
+
+class ProgressLine:
+    """A line on stderr that is drawn over itself; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Draw the line, the old one away."""
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{text[:78]}", err=True, nl=False)
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._shown = False
 
 
 @contextmanager

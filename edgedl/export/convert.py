@@ -19,11 +19,17 @@ from edgedl.runtime.manifest import OutputParity
 
 @dataclass(frozen=True)
 class FloatModel:
-    """The verified float model, and how it came to be."""
+    """The verified float model, and how it came to be.
+
+    `passes` are those applied, in their order: `{"pass", "detail"}`; `passes_rejected` those
+    whose result was not used: `{"pass", "reason"}`.
+    """
 
     model: onnx.ModelProto
     conversion: dict[str, Any]
     simplified: str
+    passes: tuple[dict[str, str], ...] = ()
+    passes_rejected: tuple[dict[str, str], ...] = ()
 
 
 def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:

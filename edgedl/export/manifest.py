@@ -30,6 +30,7 @@ from edgedl.runtime.manifest import (
     Evaluation,
     Golden,
     Manifest,
+    Search,
     Tolerance,
     Unquantised,
     Variant,
@@ -79,9 +80,20 @@ def describe_variant(
 
 
 def write(
-    request: ExportRequest, study: Study, made: Sequence[Made], history: Mapping[str, Any]
+    request: ExportRequest,
+    study: Study,
+    made: Sequence[Made],
+    history: Mapping[str, Any],
+    search: Search | None = None,
 ) -> Bundle:
     """Write the bundle and open it again as a user would.
+
+    Args:
+        request: What was asked for.
+        study: What the source answered.
+        made: The variants; the first one is the default.
+        history: What `provenance` says of the stages.
+        search: How the default was found, where it was.
 
     Raises:
         WriteError: It can't be written.
@@ -108,6 +120,7 @@ def write(
         evaluation=None
         if travelling is None
         else Evaluation(EVALUATION_FILE, *_sealed(files[EVALUATION_FILE]), len(travelling.labels)),
+        search=search,
         provenance=_provenance(request, study, history),
     )
     files[MANIFEST_FILE] = encode_manifest(manifest)

@@ -9,8 +9,9 @@ from edgedl.export.convert import convert
 from edgedl.export.manifest import write
 from edgedl.export.recipes import Material
 from edgedl.export.request import ExportRequest
-from edgedl.export.rewrite import simplify_checked
+from edgedl.export.rewrite import apply_passes, simplify_checked
 from edgedl.export.samples import GENERATED
+from edgedl.export.search import Now, rejections, search
 from edgedl.export.sources import open_source
 from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.study import Study, study_source
@@ -20,12 +21,17 @@ from edgedl.export.write import check_target
 from edgedl.runtime.bundle import Bundle
 
 
-def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
+def export(
+    request: ExportRequest,
+    tell: Tell = lambda report: None,
+    now: Now = lambda text: None,
+) -> Bundle:
     """Convert, simplify, quantise and prove; then write the bundle.
 
     Args:
         request: What to export and how.
         tell: Called after every stage.
+        now: Told what a search is doing, every second or so.
 
     Returns:
         The bundle that was written.
@@ -37,7 +43,7 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
     watch = Stopwatch()
     check_target(request.output, request.force)
     check_names(request.recipes)
-    target = find_target(request.device)
+    target = find_target(request.target)
     source = open_source(request.source, request.weights)
     study = study_source(source, request)
     tell(StageReport(source.framework, _describe(study), watch.lap()))
@@ -45,17 +51,25 @@ def export(request: ExportRequest, tell: Tell = lambda report: None) -> Bundle:
         model = convert(study, request, tell)
         if request.simplify:
             model = simplify_checked(model, study, Path(scratch), tell)
+            model = apply_passes(model, study, tell)
+        found = None
         material = Material(
             model.model, study.calibration, Path(scratch), target, study.judgement(request.max_drop)
         )
-        made, rejected = make_variants(material, request, tell)
+        if request.searches:
+            made, found = search(material, request, study, tell, now)
+            rejected = rejections(found)
+        else:
+            made, rejected = make_variants(material, request, tell)
     history = {
         "conversion": model.conversion,
         "simplified": model.simplified,
+        "passes": list(model.passes),
+        "passes_rejected": list(model.passes_rejected),
         "recipes_rejected": rejected,
         "target": {"device": target.device, "features": list(target.features)},
     }
-    return write(request, study, made, history)
+    return write(request, study, made, history, found)
 
 
 def _describe(study: Study) -> str:

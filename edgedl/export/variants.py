@@ -8,9 +8,10 @@ from typing import Any
 
 from edgedl.export import graph
 from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.judgement import Verdict
 from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
-from edgedl.export.request import ExportRequest
+from edgedl.export.request import AUTO, ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.surgery import prepared
 from edgedl.export.unquantised import unquantised
@@ -21,8 +22,10 @@ ALL = "all"
 
 def check_names(names: Sequence[str]) -> None:
     """Refuse unknown recipes before any work is done."""
+    if ALL in names and AUTO in names:
+        raise RecipeError(f"{ALL} and {AUTO} contradict each other", f"{AUTO} tries them all")
     for name in names:
-        if name != ALL:
+        if name not in (ALL, AUTO):
             find_recipe(name)
 
 
@@ -90,6 +93,31 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
         ParityError: It left its tolerance or exceeded the budget.
     """
     watch = Stopwatch()
+    made, verdict = judge_variant(recipe, material, request)
+    if verdict.disagreement:
+        raise ParityError(
+            f"parity failed after {recipe.name}: {verdict.disagreement}",
+            "nothing was written; the source and this model disagree",
+        )
+    if verdict.exceeded:
+        raise ParityError(
+            f"{recipe.name} is over its budget: {verdict.exceeded}",
+            "allow more with --max-drop, or leave this recipe out; nothing was written",
+        )
+    tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
+    return made
+
+
+def judge_variant(
+    recipe: Recipe, material: Material, request: ExportRequest
+) -> tuple[Made, Verdict]:
+    """Make a variant and judge it, whatever the verdict.
+
+    Raises:
+        RecipeError: It can't be made.
+        ConversionError: What was made is not valid, or needs a newer runtime than asked for.
+        EngineError: ONNX Runtime can't load or run it.
+    """
     judgement = material.judgement
     least = recipe.least_sqnr_db
     material = replace(
@@ -105,16 +133,5 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
         raise RecipeError(f"{recipe.name} changes nothing in this model", "leave it out")
     tolerance = judgement.tolerance(least)
     verdict = judgement.judge(model, tolerance)
-    if verdict.disagreement:
-        raise ParityError(
-            f"parity failed after {recipe.name}: {verdict.disagreement}",
-            "nothing was written; the source and this model disagree",
-        )
-    if verdict.exceeded:
-        raise ParityError(
-            f"{recipe.name} is over its budget: {verdict.exceeded}",
-            "allow more with --max-drop, or leave this recipe out; nothing was written",
-        )
-    tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
     left = unquantised(product.start or material.model, product)
-    return describe_variant(recipe.name, model, product, tolerance, verdict, left)
+    return describe_variant(recipe.name, model, product, tolerance, verdict, left), verdict

@@ -177,6 +177,9 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     require(held, "a variant has no tolerance: its parity could not fail")
     for pair in manifest.state:
         require(pair.input in inputs and pair.output in outputs, f"state {pair} is no tensor")
+    if manifest.search is not None:
+        won = [c.recipe for c in manifest.search.candidates if c.verdict == "winner"]
+        require(won == [manifest.default_variant], "the default variant did not win the search")
     task = manifest.task
     if task is None:
         return

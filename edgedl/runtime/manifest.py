@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edgedl.runtime.errors import BundleError
+from edgedl.runtime.host import Host
 
 UNSEALED = "0" * 64
 
@@ -221,6 +222,55 @@ class TextGeneration(Struct, frozen=True, tag="text-generation", tag_field="kind
 Task = ImageClassification | TextGeneration
 
 
+class Candidate(Struct, frozen=True):
+    """A recipe that a search considered, what is known of it and what became of it.
+
+    `verdict`: `winner`; `front`, on the Pareto front of latency, loss and bytes; `dominated`;
+    `over budget`, of noise or of quality; `failed`, making or measuring; `unfit` for this
+    model; `pruned`, a composition not worth making; `not finished` in the time given.
+    `sqnr_db` is the noisiest output's, state left out; None where outputs are equal.
+    `medians_ns` is a launch's median per round, None where a round went without it.
+    """
+
+    recipe: Name
+    verdict: Literal[
+        "winner", "front", "dominated", "over budget", "failed", "unfit", "pruned", "not finished"
+    ]
+    reason: str = ""
+    bytes: Count | None = None
+    quality: Quality | None = None
+    sqnr_db: float | None = None
+    medians_ns: tuple[Count | None, ...] = ()
+
+
+class Search(Struct, frozen=True):
+    """How the default variant was found: the candidates, the losers included, as measured.
+
+    All ran on `device` at batch 1, every other dynamic axis at 1, in fresh processes, once a
+    round each, in random order. `again_ns` is the baseline's file launched a second time in
+    each round, under another name: what two equal files differ by is the noise. Durations
+    in seconds.
+    """
+
+    device: Name
+    host: Host
+    max_drop: float
+    baseline: Name
+    again_ns: tuple[Count | None, ...]
+    candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def candidate(self, recipe: str) -> Candidate:
+        """The candidate made by that recipe; KeyError where there was none."""
+        return {c.recipe: c for c in self.candidates}[recipe]
+
+    @property
+    def winner(self) -> Candidate:
+        """The candidate that became the default."""
+        return next(c for c in self.candidates if c.verdict == "winner")
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """Everything a device must know about a bundle. Field order is file order."""
 
@@ -234,6 +284,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]
     golden: Golden
     evaluation: Evaluation | None = None
+    search: Search | None = None
     provenance: dict[str, Any] = {}
     seal: Sha256 = UNSEALED
 

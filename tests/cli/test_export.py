@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from edgedl.export import pipeline
+from edgedl.export.race import Pace
 from tests.cli.conftest import Edgedl, assert_one_error
 from tests.export.fake_source import (
     BIAS,
@@ -19,6 +23,8 @@ from tests.export.fake_source import (
     normal,
     way,
 )
+
+QUICK = {"few": 2, "least": 2, "most": 2, "short_s": 0.005, "long_s": 0.005}
 
 
 @pytest.fixture
@@ -48,6 +54,60 @@ def test_the_bundle_is_the_result_and_the_stages_are_not(edgedl: Edgedl, tmp_pat
     assert "made up" not in result.stderr
     assert "accuracy 100.00% (source 100.00%, 30 samples)" in result.stderr
     assert edgedl("parity", bundle).exit_code == 0
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_search_shows_its_evidence(
+    edgedl: Edgedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "__init__", partialmethod(Pace.__init__, **QUICK))
+    bundle = tmp_path / "m.bundle"
+    result = edgedl(
+        "export", "m.fake", "-o", bundle, "--recipe", "auto", "--max-drop", 100, "--json"
+    )
+    assert result.exit_code == 0
+    evidence = json.loads(result.stdout)
+    assert evidence["bundle"] == str(bundle)
+    (won,) = (c for c in evidence["search"]["candidates"] if c["verdict"] == "winner")
+    assert won["recipe"] == evidence["default_variant"]
+    lines = result.stderr.splitlines()
+    table = next(i for i, line in enumerate(lines) if line.startswith("candidate "))
+    assert lines[table].split() == [
+        "candidate",
+        "p50",
+        "to",
+        "fp32",
+        "bytes",
+        "quality",
+        "verdict",
+        "why",
+    ]
+    assert lines[table + 1].split()[0] == won["recipe"]
+    assert "fp32 beside itself" in result.stderr
+    shown = edgedl("inspect", bundle).stdout
+    assert lines[table + 1].strip() in shown
+    assert json.loads(edgedl("inspect", bundle, "--json").stdout)["search"] == evidence["search"]
+
+
+def test_auto_with_all_is_wrong_usage(edgedl: Edgedl, tmp_path: Path) -> None:
+    result = edgedl("export", "m.fake", "-o", tmp_path / "b", "--recipe", "auto", "--recipe", "all")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "leave out --recipe all" in result.stderr
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_device_that_can_not_be_had_ends_a_search_before_any_work(
+    edgedl: Edgedl, tmp_path: Path
+) -> None:
+    options = ("-o", tmp_path / "b", "--recipe", "auto", "--device")
+    assert edgedl("export", "m.fake", *options, "tpu").exit_code == 2
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        return
+    result = edgedl("export", "m.fake", *options, "cuda")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert_one_error(result.stderr, "CUDAExecutionProvider", hint="edgedl[gpu]")
+    assert result.stderr.startswith("error: ")
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.usefixtures("opened")

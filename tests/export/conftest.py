@@ -38,10 +38,16 @@ def export(
 ) -> Export:
     """Export a fake source to tmp_path/m.bundle, without onnxsim unless asked for."""
 
-    def run(source: FakeSource, /, tell: Any = stages.append, **request: Any) -> Bundle:
+    def run(
+        source: FakeSource,
+        /,
+        tell: Any = stages.append,
+        now: Any = lambda text: None,
+        **request: Any,
+    ) -> Bundle:
         monkeypatch.setattr(pipeline, "open_source", lambda given, weights: source)
         settings = {"source": "model.fake", "output": tmp_path / "m.bundle", "simplify": False}
-        return pipeline.export(ExportRequest(**{**settings, **request}), tell)
+        return pipeline.export(ExportRequest(**{**settings, **request}), tell, now)
 
     return run
 

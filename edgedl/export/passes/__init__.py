@@ -1,1 +1,23 @@
-"""Graph rewrites, one per file, each verified before and after."""
+"""Graph rewrites, one per file, each verified before and after.
+
+A pass takes a model and returns another one; the one it is given stays as it is. It must be
+right on any model: what it can't be sure of it leaves alone. One stays in the table while
+`benchmarks/passes.py` finds a gain by it on some real model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onnx import ModelProto
+
+from edgedl.export.passes import dense_rank, global_pool
+from edgedl.export.passes.wiring import PassResult
+
+__all__ = ["PASSES", "PassResult"]
+
+# In the order in which they are carried out.
+PASSES: dict[str, Callable[[ModelProto], PassResult]] = {
+    "dense-rank": dense_rank.run,
+    "global-pool": global_pool.run,
+}

@@ -39,7 +39,8 @@ class Recipe:
 
     `obstacle` says why the recipe can't be made from a model; empty where it can. A variant
     is held to `least_sqnr_db` and a budget; to the source element by element where it is
-    None. The usual ones are made where none is named.
+    None. The usual ones are made where none is named. One that `composes` leaves float work
+    for another recipe: a search tries others after it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Recipe:
     obstacle: Callable[[Material], str]
     make: Callable[[Material], Product]
     usual: bool = False
+    composes: bool = False
 
     @property
     def quantised(self) -> bool:

@@ -1,0 +1,119 @@
+"""Which candidate wins, and which lie on the Pareto front of latency, loss and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgedl.bench.stats import Ratio, paired_ratio
+
+# A smaller file is no reason to be slower: a tie goes to it only where it was seen to take no
+# more than this factor of the fastest one's time.
+TIE_MOST = 1.03
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate within its budget, as made and as measured.
+
+    `loss` is what it loses of the source's quality, in any unit: less is better. `medians`
+    are nanoseconds, one a round; None where a round went without it.
+    """
+
+    name: str
+    quantised: bool
+    bytes: int
+    loss: float
+    medians: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """All contenders, the baseline among them, and the baseline launched a second time."""
+
+    contenders: Sequence[Contender]
+    baseline: str
+    again: tuple[int | None, ...] = field(repr=False)
+
+    def find(self, name: str) -> Contender:
+        """The contender of that name."""
+        return next(c for c in self.contenders if c.name == name)
+
+    @property
+    def noise(self) -> float:
+        """What two equal files may differ by, as a factor: the farther end of the interval."""
+        ratio = paired_ratio(self.again, self.find(self.baseline).medians)
+        return 1.0 if ratio is None else ratio.reach
+
+    def ratio(self, ours: Contender, theirs: Contender) -> Ratio | None:
+        """How much longer one takes than the other; None where no two rounds had both."""
+        return Ratio(1, 1, 1) if ours is theirs else paired_ratio(ours.medians, theirs.medians)
+
+    def to_baseline(self, contender: Contender) -> float:
+        """A contender's time as a share of the baseline's; infinite where not measured."""
+        ratio = self.ratio(contender, self.find(self.baseline))
+        return float("inf") if ratio is None else ratio.value
+
+    def is_slower(self, ours: Contender, theirs: Contender) -> bool:
+        """Whether one is shown to be slower, by more than equal files differ."""
+        ratio = self.ratio(ours, theirs)
+        return ratio is not None and ratio.verdict == "slower" and ratio.value > self.noise
+
+    def is_tied(self, ours: Contender, fastest: Contender) -> bool:
+        """Whether one may be as fast as the fastest, and was not seen to be much slower."""
+        ratio = self.ratio(ours, fastest)
+        return ratio is not None and ratio.value <= TIE_MOST and not self.is_slower(ours, fastest)
+
+    def is_settled(self, ours: Contender, fastest: Contender) -> bool:
+        """Whether more launches could not change anything: slower, or as good as tied."""
+        ratio = self.ratio(ours, fastest)
+        return ratio is not None and (self.is_slower(ours, fastest) or ratio.high <= TIE_MOST)
+
+    @property
+    def measured(self) -> list[Contender]:
+        """Those with a ratio to the baseline."""
+        return [c for c in self.contenders if self.to_baseline(c) < float("inf")]
+
+
+def bar(contender: Contender, field: Field) -> str:
+    """Why a contender may not be the default, however fast; empty where it may."""
+    baseline = field.find(field.baseline)
+    if not contender.quantised:
+        return ""
+    if contender.bytes > baseline.bytes:
+        return f"larger than {baseline.name}: never the default"
+    if field.is_slower(contender, baseline):
+        return f"slower than {baseline.name} here: never the default"
+    return ""
+
+
+def fastest(field: Field) -> Contender:
+    """The one with the least time among those that may be the default."""
+    able = [c for c in field.measured if not bar(c, field)]
+    return min(able, key=field.to_baseline)
+
+
+def winner(field: Field) -> Contender:
+    """The fastest; of those tied with it, the smallest file, then the least loss."""
+    first = fastest(field)
+    tied = [c for c in field.measured if not bar(c, field) and field.is_tied(c, first)]
+    return min(tied, key=lambda c: (c.bytes, c.loss, field.to_baseline(c)))
+
+
+def dominator(contender: Contender, field: Field) -> Contender | None:
+    """One that is no slower, no larger and loses no more, and is better in one of these."""
+    for other in field.measured:
+        no_worse = (
+            other is not contender
+            and not field.is_slower(other, contender)
+            and other.bytes <= contender.bytes
+            and other.loss <= contender.loss
+        )
+        better = (
+            field.is_slower(contender, other)
+            or other.bytes < contender.bytes
+            or other.loss < contender.loss
+        )
+        if no_worse and better:
+            return other
+    return None

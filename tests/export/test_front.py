@@ -1,0 +1,73 @@
+"""Who wins, and who is on the front."""
+
+from __future__ import annotations
+
+from edgedl.export.front import Contender, bar, dominator, winner
+from tests.export.contenders import contender, field_of, medians
+
+
+def test_the_fastest_wins() -> None:
+    field = field_of(contender("fp32", 40), contender("a", 30, 90), contender("b", 20, 95, 0.3))
+    assert winner(field).name == "b"
+
+
+def test_a_tie_goes_to_the_smaller_file() -> None:
+    field = field_of(contender("fp32", 40), contender("a", 30.0, 90), contender("b", 30.05, 80))
+    assert winner(field).name == "b"
+    field = field_of(contender("fp32", 40), contender("a", 30.0, 90), contender("b", 32.0, 80))
+    assert winner(field).name == "a"
+
+
+def test_a_smaller_file_seen_to_be_much_slower_is_no_tie_however_noisy_it_was() -> None:
+    slow = Contender("b", True, 10, 0.0, (25_000, 55_000) * 4)
+    field = field_of(contender("fp32", 40), contender("a", 30, 90), slow)
+    ratio = field.ratio(slow, field.find("a"))
+    assert ratio is not None
+    assert ratio.verdict == "inconclusive"
+    assert winner(field).name == "a"
+
+
+def test_a_difference_within_the_noise_of_equal_files_is_a_tie() -> None:
+    contenders = (contender("fp32", 40), contender("a", 30.0, 90), contender("b", 30.5, 80))
+    assert winner(field_of(*contenders)).name == "a"
+    assert winner(field_of(*contenders, spread=0.05)).name == "b"
+
+
+def test_int8_that_is_slower_than_float_is_never_the_default() -> None:
+    field = field_of(contender("fp32", 40), contender("int8", 60, 25))
+    assert winner(field).name == "fp32"
+    assert bar(field.find("int8"), field) == "slower than fp32 here: never the default"
+    assert dominator(field.find("int8"), field) is None  # it is the smallest
+
+
+def test_int8_that_is_larger_than_float_is_never_the_default() -> None:
+    field = field_of(contender("fp32", 40, 100), contender("int8", 20, 101))
+    assert winner(field).name == "fp32"
+    assert bar(field.find("int8"), field) == "larger than fp32: never the default"
+
+
+def test_another_float_model_may_be_larger() -> None:
+    folded = Contender("folded", False, 150, 0.0, medians(20))
+    assert winner(field_of(contender("fp32", 40), folded)).name == "folded"
+
+
+def test_the_front_is_of_time_bytes_and_loss() -> None:
+    field = field_of(
+        contender("fp32", 40, 100, 0.0),
+        contender("fast", 20, 50, 0.4),
+        contender("small", 30, 25, 0.4),
+        contender("worst", 35, 60, 0.4),
+        contender("twin", 20.01, 50, 0.4),
+    )
+    beaten = {c.name: dominator(c, field) for c in field.contenders}
+    assert [name for name, by in beaten.items() if by is None] == ["fp32", "fast", "small", "twin"]
+    by = beaten["worst"]
+    assert by is not None
+    assert by.name in ("fast", "small", "twin")
+
+
+def test_what_was_not_measured_is_neither() -> None:
+    unmeasured = Contender("late", True, 1, 0.0, (None,) * 7 + (10,))
+    field = field_of(contender("fp32", 40), unmeasured)
+    assert field.measured == [field.find("fp32")]
+    assert winner(field).name == "fp32"
