@@ -155,7 +155,7 @@ def least_onnxruntime(model: ModelProto) -> str:
     """The oldest onnxruntime release that reads this opset, IR version and operators."""
     by_opset = LEAST_ORT_FOR_OPSET.get(opset(model), LEAST_ORT_FOR_OPSET[max(LEAST_ORT_FOR_OPSET)])
     by_ir = LEAST_ORT_FOR_IR.get(model.ir_version, LEAST_ORT_FOR_IR[max(LEAST_ORT_FOR_IR)])
-    by_operators = (least_for_operator(node) for node in _nodes(model.graph))
+    by_operators = (least_for_operator(node) for node in nodes(model.graph))
     return max(by_opset, by_ir, *by_operators, key=release)
 
 
@@ -167,9 +167,7 @@ def require_readable(model: ModelProto, min_ort: str | None) -> None:
     """
     needs = least_onnxruntime(model)
     if not reaches(min_ort, needs):
-        culprits = sorted(
-            {n.op_type for n in _nodes(model.graph) if least_for_operator(n) == needs}
-        )
+        culprits = sorted({n.op_type for n in nodes(model.graph) if least_for_operator(n) == needs})
         which = ", ".join([f"opset {opset(model)}", f"IR {model.ir_version}", *culprits])
         raise ConversionError(
             f"the model needs onnxruntime {needs} ({which}); --min-ort is {min_ort}",
