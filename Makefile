@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test lint matrix clean help
+.PHONY: demo test lint matrix auto clean help
 
 help:
 	@echo "make demo   train both models, export, prove and measure them ($(DEMO))"
 	@echo "make test   run the tests"
 	@echo "make matrix export many models in every recipe and report (build/matrix)"
+	@echo "make auto   --recipe auto beside every fixed recipe, on the demo's models (benchmarks/results)"
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make clean  remove build/ and $(VENV)"
 
@@ -29,6 +30,9 @@ test: $(INSTALLED)
 
 matrix: $(INSTALLED)
 	$(BIN)/python -m tests.matrix.run $(MATRIX_FLAGS)
+
+auto: $(INSTALLED)
+	$(BIN)/python -m benchmarks.auto --demo $(DEMO) $(AUTO_FLAGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -102,6 +102,11 @@ class Ratio:
         return "slower" if self.low > 1 else "inconclusive"
 
     @property
+    def distance(self) -> float:
+        """How far the ratio is from 1 either way, as a factor of 1 or more: 1.25 for 0.8."""
+        return max(self.value, 1 / self.value)
+
+    @property
     def reach(self) -> float:
         """The farther end of the interval as a factor of 1 or more: 1.05 for 0.98 to 1.05."""
         return max(self.high, 1 / self.low)

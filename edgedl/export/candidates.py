@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgedl.export.errors import ConversionError, RecipeError
-from edgedl.export.front import Contender, Field
+from edgedl.export.front import Contender, Field, dominator
 from edgedl.export.manifest import Made
 from edgedl.export.recipes import RECIPES, Material, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
@@ -16,6 +16,8 @@ from edgedl.runtime.errors import EngineError, ParityError
 from edgedl.runtime.manifest import Candidate, OutputParity
 
 BASELINE = "fp32"
+# A recipe that searches makes what follows it about so often: forty candidates, bisected.
+STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Tried:
     """A recipe that was tried: what it made, or why it is out of the race already.
 
     `known` is what the manifest will say of it; its verdict is `not finished` while it is in
-    the race.
+    the race. `seconds` is what making it took.
     """
 
     known: Candidate
     quantised: bool
     made: Made | None = None
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -98,8 +101,9 @@ def attempt(name: str, material: Material, request: ExportRequest, tell: Tell) -
     )
     if reason:
         return _left_out(Tried(known, recipe.quantised), watch, tell)
-    tell(StageReport(name, "made", watch.lap(), verdict.outputs, verdict.quality))
-    return Tried(known, recipe.quantised, made)
+    seconds = watch.lap()
+    tell(StageReport(name, "made", seconds, verdict.outputs, verdict.quality))
+    return Tried(known, recipe.quantised, made, seconds)
 
 
 def _left_out(tried: Tried, watch: Stopwatch, tell: Tell) -> Tried:
@@ -114,24 +118,65 @@ def noisiest(outputs: Sequence[OutputParity], state: Collection[str]) -> float |
     return min((sqnr for sqnr in found if sqnr is not None), default=None)
 
 
-def compositions(tried: Sequence[Tried], field: Field) -> tuple[list[str], list[Tried]]:
+def without_twins(tried: Sequence[Tried]) -> list[Tried]:
+    """The same, but of equal files only the first one runs."""
+    first: dict[str, str] = {}
+    kept = []
+    for one in tried:
+        if one.made is not None and one.runs:
+            twin = first.setdefault(one.made.variant.sha256, one.name)
+            if twin != one.name:
+                one = _pruned(one.name, f"the same file as {twin}")
+        kept.append(one)
+    return kept
+
+
+def compositions(
+    tried: Sequence[Tried], field: Field, most_s: float
+) -> tuple[list[str], list[Tried]]:
     """What to try next, and what isn't worth making, with the reason.
 
     One recipe that leaves float work after it, then a quantising one; both made and within
-    the budget by themselves. One that is slower than the baseline drops out: made from
-    another model it has the same operators.
+    the budget by themselves.
+
+    Args:
+        tried: What was made.
+        field: What was measured.
+        most_s: How long making one may take; the first recipe makes the second anew for each
+            of a handful of candidates.
     """
-    able = {t.name for t in tried if t.runs} & {c.name for c in field.measured}
-    known = {t.name for t in tried}
-    first = [r.name for r in RECIPES.values() if r.composes and r.name in able]
-    second = [r.name for r in RECIPES.values() if r.quantised and not r.composes and r.name in able]
+    able = {t.name: t for t in tried if t.runs and t.name in {c.name for c in field.measured}}
+    table = [r for r in RECIPES.values() if r.quantised and r.name in able]
+    last = [r.name for r in table if not r.composes]
     worthwhile, pruned = [], []
-    for name, last in ((f"{a}+{b}", b) for a in first for b in second):
-        if name in known:
-            continue
-        if field.is_slower(field.find(last), field.find(field.baseline)):
-            reason = f"{last} is slower than {field.baseline} here"
-            pruned.append(out(name, "pruned", reason))
-        else:
-            worthwhile.append(name)
+    for first in (r.name for r in table if r.composes):
+        for second in last:
+            name = f"{first}+{second}"
+            seconds = able[first].seconds + STEPS * able[second].seconds
+            reason = _drawback(second, last, field)
+            if not reason and seconds > most_s:
+                reason = f"would take about {seconds:.0f} s to make"
+            if name in {t.name for t in tried}:
+                continue
+            if reason:
+                pruned.append(_pruned(name, reason))
+            else:
+                worthwhile.append(name)
     return worthwhile, pruned
+
+
+def _drawback(name: str, others: Sequence[str], field: Field) -> str:
+    """Why nothing is to be had from quantising another model in this way; empty if it may be.
+
+    Made from another model, a recipe has the same operators.
+    """
+    contender, baseline = field.find(name), field.find(field.baseline)
+    if field.is_slower(contender, baseline):
+        return f"{name} is slower than {baseline.name} here"
+    rivals = [c for c in field.contenders if c.name in others or c is baseline]
+    better = dominator(contender, replace(field, contenders=rivals))
+    return f"{better.name} is better than {name} here" if better else ""
+
+
+def _pruned(name: str, reason: str) -> Tried:
+    return out(name, "pruned", reason)

@@ -9,7 +9,7 @@ from edgedl.bench.stats import Ratio, paired_ratio
 
 # A smaller file is no reason to be slower: a tie goes to it only where it was seen to take no
 # more than this factor of the fastest one's time.
-TIE_MOST = 1.03
+TIE_MOST = 1.02
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Field:
 
     @property
     def noise(self) -> float:
-        """What two equal files may differ by, as a factor: the farther end of the interval."""
+        """What two equal files were seen to differ by, as a factor of 1 or more."""
         ratio = paired_ratio(self.again, self.find(self.baseline).medians)
-        return 1.0 if ratio is None else ratio.reach
+        return 1.0 if ratio is None else ratio.distance
 
     def ratio(self, ours: Contender, theirs: Contender) -> Ratio | None:
         """How much longer one takes than the other; None where no two rounds had both."""

@@ -20,6 +20,7 @@ from edgedl.export.candidates import (
     compositions,
     first_names,
     out,
+    without_twins,
 )
 from edgedl.export.errors import RecipeError
 from edgedl.export.front import Contender, Field, bar, dominator, fastest, winner
@@ -181,15 +182,16 @@ def explore(names: Sequence[str], means: Means) -> Findings:
             for name in names
         ]
 
-    tried = make(names, budget_s / 2)
+    tried = without_twins(make(names, budget_s / 2))
     heats = race(tried)
     track = heats.heats([t.name for t in tried if t.runs], Track())
-    further, pruned = compositions(tried, line_up(tried, track))
-    composed = make(further, budget_s * 3 / 4)
-    tried += [*composed, *pruned]
-    if any(t.runs for t in composed):
+    further, pruned = compositions(tried, line_up(tried, track), budget_s / 8)
+    count = len(tried)
+    tried = without_twins([*tried, *make(further, budget_s * 3 / 4), *pruned])
+    composed = [t.name for t in tried[count:] if t.runs]
+    if composed:
         heats = race(tried)
-        track = heats.heats([t.name for t in composed if t.runs], track)
+        track = heats.heats(composed, track)
     track = heats.finals(lambda track: line_up(tried, track), track)
     return Findings(tuple(tried), track)
 

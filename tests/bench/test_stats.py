@@ -93,7 +93,7 @@ def test_a_ratio_that_may_be_either_is_inconclusive() -> None:
     ratio = paired_ratio([100, 110, 90], [105, 95, 100])
     assert ratio is not None
     assert ratio.verdict == "inconclusive"
-    assert ratio.reach == max(ratio.high, 1 / ratio.low)
+    assert ratio.reach == max(ratio.high, 1 / ratio.low) > ratio.distance
 
 
 @pytest.mark.parametrize("count", [3, 10])

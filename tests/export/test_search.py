@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -139,6 +140,41 @@ def test_compositions_are_tried_but_not_of_a_recipe_that_is_slower_than_float() 
     assert asked == list(names)
     assert found["factored+int8-dynamic"][0] == "winner"
     assert found["factored+int8-static"] == ("pruned", "int8-static is slower than fp32 here")
+
+
+@pytest.mark.usefixtures("composing")
+def test_only_the_better_one_of_two_that_could_follow_is_composed() -> None:
+    made = {
+        "fp32": tried("fp32", 100),
+        "factored": tried("factored", 60),
+        "int8-dynamic": tried("int8-dynamic", 25, 0.1),
+        "int8-static": tried("int8-static", 30, 0.2),
+        "factored+int8-dynamic": tried("factored+int8-dynamic", 20),
+    }
+    micros = {**dict.fromkeys(made, 20.0), "fp32": 40.0}
+    means = Means(made.__getitem__, machine(micros, []), PACE, lambda: 0.0)
+    found = verdicts(conclude(explore(list(made)[:4], means)))
+    assert found["factored+int8-static"] == (
+        "pruned", "int8-dynamic is better than int8-static here"
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_composition_that_takes_too_long_to_make_is_not_made() -> None:
+    made = {n: tried(n) for n in ("fp32", "factored", "int8-dynamic")}
+    made["int8-dynamic"] = replace(made["int8-dynamic"], seconds=10.0)
+    pace = replace(PACE, budget_s=240)
+    found = verdicts(run(made, dict.fromkeys(made, 40.0), pace=pace))
+    assert found["factored+int8-dynamic"] == ("pruned", "would take about 60 s to make")
+
+
+def test_of_two_equal_files_one_runs() -> None:
+    made = {n: tried(n) for n in ("fp32", "int8-dynamic")}
+    twin = replace(tried("int8-static"), made=made["int8-dynamic"].made)
+    ran: list[str] = []
+    found = verdicts(run({**made, "int8-static": twin}, dict.fromkeys(made, 40.0), ran))
+    assert found["int8-static"] == ("pruned", "the same file as int8-dynamic")
+    assert "int8-static" not in ran
 
 
 @pytest.mark.usefixtures("composing")

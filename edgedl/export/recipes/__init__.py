@@ -68,7 +68,7 @@ RECIPES = {
         Recipe("int8-static-entropy", _Q, int8_static.obstacle, int8_static.make_entropy),
         Recipe("int8-weights", _Q, int8_weights.obstacle, int8_weights.make),
         Recipe("int4-weights", _Q, int4_weights.obstacle, int4_weights.make),
-        Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make),
+        Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make, composes=True),
         Recipe("mixed", _Q, mixed.obstacle, mixed.make),
     )
 }
