@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgedl.runtime.bundle import MANIFEST_FILE, SCHEMA_VERSION, encode_manifest, open_bundle
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors, pack_golden, write_npz
 from edgedl.runtime.manifest import (
+    Chunks,
     Evaluation,
     Golden,
     GoldenCase,
@@ -201,18 +202,55 @@ def classifier_golden() -> list[GoldenVectors]:
 
 
 def text_golden() -> list[GoldenVectors]:
-    """Three sizes in one step each, and four steps fed back."""
+    """Three sizes in one call each, one of them in parts too, and sequences of steps."""
     weights = text_weights()
     cases = []
     for batch, time in ((1, 1), (1, 6), (2, 3)):
         tokens = text_tokens(batch, time, seed=time)
         h = _normal(np.random.default_rng(time), 1, batch, HIDDEN)
         logits, h_out = text_answer(weights, tokens, h)
-        case = GoldenCase(f"batch{batch}-time{time}", {"batch": batch, "time": time})
+        parts = Chunks((1, 5), {"tokens": 1}, {"logits": 1}) if time == 6 else None
+        sizes = {"batch": batch, "time": time}
+        case = GoldenCase(f"batch{batch}-time{time}", sizes, chunks=parts)
         cases.append(
             GoldenVectors(case, {"tokens": tokens, "h": h}, {"logits": logits, "h_out": h_out})
         )
-    return [*cases, _text_steps(weights, steps=4, batch=2)]
+    return [
+        *cases,
+        _text_steps(weights, steps=4, batch=2),
+        _text_forced(weights, steps=3, batch=2),
+        _text_written(weights, steps=5),
+    ]
+
+
+def _text_forced(weights: TextWeights, steps: int, batch: int) -> GoldenVectors:
+    """Single steps, each from another state."""
+    tokens = text_tokens(steps * batch, 1, seed=11).reshape(steps, batch, 1)
+    h = np.tanh(_normal(np.random.default_rng(11), steps, 1, batch, HIDDEN))
+    answers = [text_answer(weights, *step) for step in zip(tokens, h, strict=True)]
+    return GoldenVectors(
+        GoldenCase("forced3", {"batch": batch, "time": 1}, steps, "forced"),
+        {"tokens": tokens, "h": h},
+        {
+            "logits": np.stack([logits for logits, _ in answers]),
+            "h_out": np.stack([h_out for _, h_out in answers]),
+        },
+    )
+
+
+def _text_written(weights: TextWeights, steps: int) -> GoldenVectors:
+    """A prompt of three tokens, and the likeliest token after it time and again."""
+    text = text_tokens(1, 3, seed=12)
+    zeros, best = np.zeros((1, 1, HIDDEN), np.float32), []
+    for _ in range(steps):
+        scores = text_answer(weights, text, zeros)[0][0, -1]
+        best.append(np.sort(scores)[:-3:-1])
+        text = np.append(text, [[np.argmax(scores)]], 1)
+    return GoldenVectors(
+        GoldenCase("text5", {"batch": 1, "time": 3}, steps, "text"),
+        {"tokens": text, "h": zeros},
+        {"logits": np.stack(best)},
+    )
 
 
 def _text_steps(weights: TextWeights, steps: int, batch: int) -> GoldenVectors:

@@ -11,6 +11,7 @@ import msgspec
 from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import ProgressLine, print_table, say
+from edgedl.cli.verdicts import show_flips, show_text
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
 from edgedl.runtime.errors import MissingExtraError
@@ -187,6 +188,8 @@ def tell(report: StageReport) -> None:
     if worst is not None:
         parts.append(f"max |a-b| {worst:.2g}")
         parts.append(f"SQNR {min(noise):.0f} dB" if noise else "identical")
+        parts += [f"flips {show_flips(o)}" for o in report.outputs if o.flips]
+        parts += [show_text(o) for o in report.outputs if o.diverged_at is not None]
     if report.quality is not None:
         q = report.quality
         shown = f"{q.value:.2%}" if q.metric != "nats" else f"{q.value:.4f}"

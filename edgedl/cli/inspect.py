@@ -70,6 +70,8 @@ def overview(manifest: Manifest) -> list[str]:
     lines.append(f"       {samples.get('count')} samples{made_up}")
     cases = manifest.golden.cases
     lines.append(f"  {len(cases)} golden cases: {shorten([c.name for c in cases])}")
+    if manifest.state and "sequence_in_parts" in provenance:
+        lines.append(f"  a sequence in parts: {provenance['sequence_in_parts']}")
     return lines
 
 

@@ -9,6 +9,7 @@ from edgedl.bench.report import Table
 from edgedl.cli.evidence import show_quality, show_top1
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
+from edgedl.cli.verdicts import show_flips, show_noise, show_sequences
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.manifest import OutputParity
@@ -53,7 +54,10 @@ def command(
         raise ParityError(f"parity failed: {' | '.join(wrong)}")
 
 
-HEADERS = ("variant", "device", "output", "max |a-b|", "SQNR", "top-1", "verdict")
+HEADERS = (
+    "variant", "device", "output", "max |a-b|", "max rel", "of tolerance",
+    "SQNR", "cosine", "top-1", "flips", "verdict",
+)  # fmt: skip
 
 
 def _table(answers: list[ParityAnswer]) -> Table:
@@ -64,6 +68,13 @@ def _table(answers: list[ParityAnswer]) -> Table:
         for output in variant.outputs
     ]
     notes = [
+        f"{variant.variant} {output.output}: {sequences}"
+        for answer in answers
+        for variant in answer.variants
+        for output in variant.outputs
+        if (sequences := show_sequences(output))
+    ]
+    notes += [
         f"{variant.variant}: {show_quality(variant.quality)} and {show_top1(variant.quality)} "
         f"top-1 agreement on the bundle's {variant.quality.samples} labelled samples"
         for answer in answers
@@ -79,7 +90,11 @@ def _row(variant: VariantParity, device: str, output: OutputParity) -> tuple[str
         device,
         output.output,
         f"{output.max_abs:.2g}",
-        "identical" if output.sqnr_db is None else f"{output.sqnr_db:.1f} dB",
+        f"{output.max_rel:.3g}",
+        "-" if output.least_multiple is None else f"{output.least_multiple:.2g}x",
+        show_noise(output),
+        "-" if output.cosine is None else f"{output.cosine:.6f}",
         "-" if output.top1 is None else f"{output.top1:.2%}",
+        show_flips(output),
         "ok" if output.passed else "FAILED",
     )

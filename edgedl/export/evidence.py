@@ -14,8 +14,8 @@ from edgedl.export.samples import Evaluation, Samples, check_samples, read_array
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.flips import Spread, is_flip, lost_scores, margins
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import Quality, Task, TensorSpec
-from edgedl.runtime.parity import Runner
 from edgedl.runtime.quality import BATCH, Answers, answer, judge
 
 LABELS = "labels"

@@ -10,9 +10,10 @@ import onnx
 from edgedl.export import evidence
 from edgedl.export.interface import Interface
 from edgedl.export.stages import FLOAT_TOLERANCE, Reference, runner
+from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
 from edgedl.runtime.paired import over_bound
-from edgedl.runtime.parity import Runner, failures
+from edgedl.runtime.parity import failures
 from edgedl.runtime.quality import over_budget
 
 # A quantised output whose noise is above a thirtieth of its signal's power is broken,

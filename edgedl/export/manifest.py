@@ -153,6 +153,7 @@ def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]
             "count": given.count,
             "calibration": study.calibration.count,
         },
+        "sequence_in_parts": study.in_parts,
         "evaluation": None
         if evaluation is None
         else {"origin": evaluation.origin, "samples": len(evaluation.labels)},

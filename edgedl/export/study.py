@@ -13,16 +13,17 @@ from edgedl.export.interface import Interface, infer_outputs, name_outputs
 from edgedl.export.judgement import FLIP_MARGIN, Judge, Judgement
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
+from edgedl.export.source_golden import add_sequences, ask_source
 from edgedl.export.sources import Source
 from edgedl.export.stages import Reference
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
+from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import (
     ImageClassification,
     StatePair,
     Task,
     TensorSpec,
 )
-from edgedl.runtime.parity import Runner, run_case
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
 
@@ -37,6 +38,7 @@ class Study:
     reference: Reference
     judge: Judge
     evaluation: samples.Evaluation | None
+    in_parts: str
 
     @property
     def interface(self) -> Interface:
@@ -68,17 +70,15 @@ def study_source(source: Source, request: ExportRequest) -> Study:
         evidence.read_evaluation(request.evaluation, interface) if request.evaluation else None
     )
     golden_samples, calibration = samples.split(given, evaluation)
-    golden = [
-        GoldenVectors(case, inputs, run_case(ask, GoldenVectors(case, inputs, {}), state))
-        for case, inputs in samples.golden_cases(interface, golden_samples, takes(ask))
-    ]
+    golden = ask_source(ask, interface, golden_samples, takes(ask))
     _check_repeatable(ask, golden[0])
-    single = [(v.case.sizes, v.outputs) for v in golden if v.case.steps == 1]
+    single = [(v.case.sizes, v.outputs) for v in golden if v.case.is_single]
     interface = replace(interface, outputs=infer_outputs(names, single))
     _check_task(request.task, interface)
     judge = _judge(evaluation, interface, request.task, ask, golden_samples)
-    reference = Reference(interface, golden, request.task)
-    return Study(source, given, calibration, reference, judge, evaluation)
+    proof = add_sequences(ask, interface, golden_samples, golden, request.task)
+    reference = Reference(interface, proof.golden, request.task)
+    return Study(source, given, calibration, reference, judge, evaluation, proof.in_parts)
 
 
 def _gather_samples(source: Source, request: ExportRequest) -> Samples:

@@ -3,7 +3,8 @@
 An archive holds arrays under `case/tensor`. A case with several steps is a stateful
 model fed back to itself: its per-step inputs and outputs are stacked on a leading
 axis of steps, and its state tensors are the state before the first and after the
-last step.
+last step. In a `forced` case every tensor is stacked, state too; a `text` case holds a
+text and two scores of each token, see `edgedl.runtime.free_text`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def read_golden(bundle: Bundle) -> list[GoldenVectors]:
 
 def largest_call(golden: Iterable[GoldenVectors]) -> GoldenVectors:
     """The largest golden case of a single step."""
-    single = [vectors for vectors in golden if vectors.case.steps == 1]
+    single = [vectors for vectors in golden if vectors.case.is_single]
     return max(single, key=lambda v: sum(array.size for array in v.inputs.values()))
 
 
@@ -113,9 +114,10 @@ def _unpack(case: GoldenCase, arrays: Arrays, manifest: Manifest, where: str) ->
             raise BundleError(f"{where} lacks {case.name}/{missing[0]}", "export the bundle again")
         return {name: arrays[f"{case.name}/{name}"] for name in names}
 
-    return GoldenVectors(
-        case, pick([t.name for t in manifest.inputs]), pick([t.name for t in manifest.outputs])
-    )
+    outputs = [t.name for t in manifest.outputs]
+    if case.kind == "text":
+        outputs = [name for name in outputs if f"{case.name}/{name}" in arrays]
+    return GoldenVectors(case, pick([t.name for t in manifest.inputs]), pick(outputs))
 
 
 def read_evaluation(bundle: Bundle) -> tuple[Arrays, Array, Arrays] | None:

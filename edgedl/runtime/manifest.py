@@ -76,6 +76,11 @@ class OutputParity(Struct, frozen=True):
     have to be multiplied with to pass: at most 1 where it does; None where there is none,
     or where no multiple would do. For the noise ratio and the flips the least tolerances
     are `sqnr_db` and `worst_flip` themselves.
+
+    For a stateful model `local_*` are over single steps that start from the source's own
+    state, and `chunks_max_abs` is between the model's own answer to a sequence in parts
+    and in one call. `diverged_at` is the first of `text_steps` tokens of greedy text that
+    isn't the source's, None where all are, `diverged_margin` the source's margin there.
     """
 
     output: str
@@ -92,6 +97,12 @@ class OutputParity(Struct, frozen=True):
     flips: Count = 0
     clear_flips: Count = 0
     worst_flip: float = 0.0
+    local_max_abs: float | None = None
+    local_sqnr_db: float | None = None
+    chunks_max_abs: float | None = None
+    text_steps: Count = 0
+    diverged_at: int | None = None
+    diverged_margin: float | None = None
 
 
 class Quality(Struct, frozen=True):
@@ -157,12 +168,32 @@ class Variant(Struct, frozen=True):
     unquantised: tuple[Unquantised, ...] = ()
 
 
+class Chunks(Struct, frozen=True):
+    """How a call's sequence is also run in parts: their lengths, and the axis of each tensor."""
+
+    lengths: Annotated[tuple[int, ...], Meta(min_length=2)]
+    inputs: dict[str, Count]
+    outputs: dict[str, Count]
+
+
 class GoldenCase(Struct, frozen=True):
-    """One set of golden vectors: the sizes of the dynamic axes and the steps fed back."""
+    """One set of golden vectors: the sizes of the dynamic axes and the steps.
+
+    A `call` of several steps feeds its state back. The steps of a `forced` case each start
+    from the source's own state. A `text` is greedy: see `edgedl.runtime.free_text`.
+    `chunks` says that the source answers the same in parts as in one call.
+    """
 
     name: Name
     sizes: dict[str, int]
     steps: Annotated[int, Meta(ge=1)] = 1
+    kind: Literal["call", "forced", "text"] = "call"
+    chunks: Chunks | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one call: no sequence of steps, no text."""
+        return self.kind == "call" and self.steps == 1
 
 
 class Golden(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Parity: outputs compared with the source framework's, and the verdict.
+"""Parity: a model's outputs compared with the source framework's, and the verdict.
 
 The same code judges every stage of an export and, later, a device: it needs only
 NumPy and a way to run a step.
@@ -6,12 +6,15 @@ NumPy and a way to run a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
+from msgspec.structs import replace
 
 from edgedl.runtime.flips import golden_spreads
-from edgedl.runtime.golden import Array, Arrays, GoldenVectors
+from edgedl.runtime.free_text import Divergence, diverge
+from edgedl.runtime.golden import Arrays, GoldenVectors
+from edgedl.runtime.golden_runs import Runner, forced_steps, run_case, run_chunks
 from edgedl.runtime.manifest import (
     Manifest,
     OutputParity,
@@ -21,30 +24,6 @@ from edgedl.runtime.manifest import (
     Tolerance,
 )
 from edgedl.runtime.tally import Role, Tally
-
-Runner = Callable[[Arrays], Arrays]
-
-
-def run_case(run: Runner, vectors: GoldenVectors, state: Sequence[StatePair]) -> Arrays:
-    """The outputs of one golden case, state fed back from step to step.
-
-    Per-step inputs and outputs are stacked on a leading axis of steps; see
-    `edgedl.runtime.golden`.
-    """
-    if vectors.case.steps == 1:
-        return run(vectors.inputs)
-    fed_back = {pair.input: pair.output for pair in state}
-    feeds = {name: vectors.inputs[name] for name in fed_back}
-    stacked: dict[str, list[Array]] = {}
-    outputs: Arrays = {}
-    for step in range(vectors.case.steps):
-        now = {k: np.asarray(v[step]) for k, v in vectors.inputs.items() if k not in fed_back}
-        outputs = run({**feeds, **now})
-        feeds = {name: outputs[source] for name, source in fed_back.items()}
-        for name in outputs.keys() - fed_back.values():
-            stacked.setdefault(name, []).append(outputs[name])
-    final = {name: outputs[name] for name in fed_back.values()}
-    return {**final, **{name: np.stack(values) for name, values in stacked.items()}}
 
 
 def check_parity(
@@ -76,15 +55,89 @@ def check_parity(
     shares = golden_spreads(golden) if spreads is None else spreads
     judged = classes if answers is None else answers
     fed_back = {pair.output for pair in state}
-    tallies: dict[str, Tally] = {}
-    for vectors in golden:
+    sheets: dict[str, _Sheet] = {}
+    for name in dict.fromkeys(name for v in golden for name in v.outputs):
+        role = Role(name in fed_back, name in classes, name in judged)
+        sheets[name] = _Sheet(name, tolerance, role, shares.get(name, 0.0))
+    for vectors in (v for v in golden if v.case.kind != "text"):
         actual = run_case(run, vectors, state)
+        _compare(sheets, vectors, actual)
+        if vectors.case.chunks is not None and actual.keys() >= vectors.outputs.keys():
+            in_parts = run_chunks(run, vectors.inputs, vectors.case.chunks, state)
+            for name in (*fed_back, *vectors.case.chunks.outputs):
+                sheets[name].chunked.add(vectors.case.name, in_parts.get(name), actual[name])
+    comparable = not any(sheet.free.problems for sheet in sheets.values())
+    for vectors in (v for v in golden if v.case.kind == "text" and comparable):
+        text = diverge(run, vectors, state)
+        sheets[text.output].text = text
+    return tuple(sheet.verdict() for sheet in sheets.values())
+
+
+@dataclass
+class _Sheet:
+    """Everything that is known of one output.
+
+    `free` are calls and fed-back steps; `local` the steps that start from the source's own
+    state; `chunked` compares a sequence in parts with the model's own whole one.
+    """
+
+    name: str
+    tolerance: Tolerance
+    role: Role
+    spread: float
+    text: Divergence | None = None
+    free: Tally = field(init=False)
+    local: Tally = field(init=False)
+    chunked: Tally = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = Tally(self.name, self.tolerance, self.role, self.spread)
+        # One step's state is no more than an output: no earlier step has added to its noise.
+        local = Role(False, self.role.classes, self.role.answer)
+        self.local = Tally(self.name, self.tolerance, local, self.spread)
+        self.chunked = Tally(self.name, self.tolerance, local, self.spread)
+
+    def verdict(self) -> OutputParity:
+        free, local, chunked = (t.verdict() for t in (self.free, self.local, self.chunked))
+        reasons = [
+            free.reason,
+            local.reason and f"steps from the source's state: {local.reason}",
+            chunked.reason and f"a sequence in parts differs from it whole: {chunked.reason}",
+            self.text.problem(self.tolerance, self.spread) if self.text else "",
+        ]
+        reason = "; ".join(filter(None, reasons))
+        row = replace(
+            free,
+            passed=not reason,
+            reason=reason,
+            local_max_abs=local.max_abs if self.local.cases else None,
+            local_sqnr_db=local.sqnr_db,
+            chunks_max_abs=chunked.max_abs if self.chunked.cases else None,
+        )
+        return row if self.text is None else _with_text(row, self.text, self.spread)
+
+
+def _with_text(row: OutputParity, text: Divergence, spread: float) -> OutputParity:
+    margin = text.margin / spread if spread > 0 else 0.0
+    at = text.at
+    return replace(
+        row,
+        text_steps=text.steps,
+        diverged_at=at,
+        diverged_margin=None if at is None else margin,
+    )
+
+
+def _compare(sheets: Mapping[str, _Sheet], vectors: GoldenVectors, actual: Arrays) -> None:
+    case = vectors.case
+    if case.kind != "forced":
         for name, expected in vectors.outputs.items():
-            role = Role(name in fed_back, name in classes, name in judged)
-            spread = shares.get(name, 0.0)
-            tally = tallies.setdefault(name, Tally(name, tolerance, role, spread))
-            tally.add(vectors.case.name, actual.get(name), expected)
-    return tuple(tally.verdict() for tally in tallies.values())
+            sheets[name].free.add(case.name, actual.get(name), expected)
+        return
+    ours, theirs = (forced_steps(arrays, case.steps) for arrays in (actual, vectors.outputs))
+    for step, (mine, source) in enumerate(zip(ours, theirs, strict=True)):
+        for name, expected in source.items():
+            sheets[name].local.add(f"{case.name}, step {step}", mine.get(name), expected)
 
 
 def failures(outputs: Iterable[OutputParity]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
+from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import (
     Manifest,
     Quality,
@@ -18,7 +19,7 @@ from edgedl.runtime.manifest import (
     Tolerance,
     Variant,
 )
-from edgedl.runtime.parity import Runner, classes_of
+from edgedl.runtime.parity import classes_of
 
 BATCH = "batch"
 EVALUATION_BATCH = 256

@@ -37,6 +37,7 @@ class Tally:
     tolerance: Tolerance
     role: Role
     spread: float
+    cases: int = 0
     signal: float = 0.0
     noise: float = 0.0
     least_sqnr: float = math.inf
@@ -57,6 +58,7 @@ class Tally:
 
     def add(self, case: str, actual: Array | None, expected: Array) -> None:
         """Compare the output of one more case."""
+        self.cases += 1
         problem = _structural_problem(actual, expected)
         if problem or actual is None:
             self.problems.append(f"{case}: {problem}")

@@ -77,6 +77,17 @@ def test_parity_proves_every_variant(edgedl: Edgedl, classifier_bundle: Path) ->
     assert "labelled samples" in result.stdout
 
 
+def test_parity_tells_what_it_compared_within_120_columns(
+    edgedl: Edgedl, text_bundle: Path
+) -> None:
+    shown = edgedl("parity", text_bundle).stdout
+    for header in ("max |a-b|", "max rel", "of tolerance", "SQNR", "cosine", "flips"):
+        assert header in shown.splitlines()[0]
+    assert "fp32 logits: single steps " in shown
+    assert "the same text for 5 tokens" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
 def test_parity_as_json(edgedl: Edgedl, text_bundle: Path) -> None:
     result = edgedl("parity", text_bundle, "--variant", "fp32", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -85,7 +96,12 @@ def test_parity_as_json(edgedl: Edgedl, text_bundle: Path) -> None:
     assert answer["host"]["versions"]["onnxruntime"] == onnxruntime.__version__
     (variant,) = answer["variants"]
     assert (variant["variant"], variant["passed"]) == ("fp32", True)
-    assert {o["output"] for o in variant["outputs"]} == {"logits", "h_out"}
+    logits, state = variant["outputs"]
+    assert (logits["output"], state["output"]) == ("logits", "h_out")
+    assert logits["least_multiple"] < 1.0
+    assert (logits["flips"], logits["text_steps"], logits["diverged_at"]) == (0, 5, None)
+    assert logits["local_max_abs"] is not None
+    assert state["chunks_max_abs"] < 1e-5
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,13 @@ from edgedl.runtime.golden import Array, Arrays, GoldenVectors
 from edgedl.runtime.manifest import GoldenCase, OutputParity, StatePair, Tolerance
 from edgedl.runtime.parity import check_parity, classes_of, failures
 from edgedl.runtime.worker import ParityAnswer, ParityRequest, answer
-from tests.graphs import EXACT, change_manifest, change_variant, write_classifier_bundle
+from tests.graphs import (
+    EXACT,
+    change_manifest,
+    change_variant,
+    write_classifier_bundle,
+    write_text_bundle,
+)
 
 LOOSE = Tolerance(atol=1e9)
 
@@ -225,6 +232,22 @@ def test_a_bundles_variants_are_held_to_the_source(
         assert exact.outputs[0].sqnr_db is None or exact.outputs[0].sqnr_db > 100
         assert rough.outputs[0].sqnr_db is not None
         assert rough.outputs[0].sqnr_db < 40
+
+
+def test_a_bundle_of_before_is_judged_by_what_it_holds(tmp_path: Path) -> None:
+    path = write_text_bundle(tmp_path / "old.bundle")
+    cases = [
+        GoldenCase(case.name, case.sizes, case.steps)
+        for case in open_bundle(path).manifest.golden.cases
+        if case.kind == "call"
+    ]
+    golden = open_bundle(path).manifest.golden
+    change_manifest(path, golden=msgspec.structs.replace(golden, cases=tuple(cases)))
+    reply = answer(ParityRequest(str(path), ("fp32",), threads=1))
+    assert isinstance(reply, ParityAnswer)
+    (row,) = reply.variants
+    assert row.passed
+    assert (row.outputs[0].local_max_abs, row.outputs[0].text_steps) == (None, 0)
 
 
 def test_a_variant_that_answers_otherwise_is_caught(tmp_path: Path) -> None:

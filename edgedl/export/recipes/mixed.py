@@ -23,7 +23,7 @@ from edgedl.export.recipes import int8_dynamic, int8_static
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.stages import runner
 from edgedl.runtime.golden import Arrays
-from edgedl.runtime.parity import Runner
+from edgedl.runtime.golden_runs import Runner
 
 # Nodes beyond this many are tried and returned in groups of neighbours.
 MOST_GROUPS = 48
