@@ -8,12 +8,13 @@ from typing import Any
 import onnx
 
 from edgedl.export import graph
-from edgedl.export.errors import ConversionError
+from edgedl.export.axes import flags, pinned_axes
+from edgedl.export.errors import BakedAxisError, ConversionError
 from edgedl.export.request import DEFAULT_OPSET, ExportRequest
 from edgedl.export.sources import Conversion
 from edgedl.export.stages import FLOAT_TOLERANCE, StageReport, Stopwatch, Tell, runner
 from edgedl.export.study import Study
-from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.errors import EdgedlError, EngineError, ParityError
 from edgedl.runtime.manifest import OutputParity
 
 
@@ -40,23 +41,56 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
         ConversionError: None runs.
     """
     opset = _opset(request)
-    rejected: list[dict[str, str]] = []
-    wrong = False
+    rejected: list[Rejected] = []
     for way in study.source.conversions():
         watch = Stopwatch()
         try:
             model, outputs = _try_conversion(way, study, opset, request.min_ort)
         except (ConversionError, EngineError, ParityError) as error:
-            wrong |= isinstance(error, ParityError)
-            rejected.append({"path": way.name, "reason": error.message})
+            rejected.append(_reject(way, error))
             tell(StageReport("convert", f"{way.name} rejected: {error.message}", watch.lap()))
             continue
         tell(StageReport("convert", way.name, watch.lap(), outputs))
-        history = {"path": way.name, "why": way.why, "rejected": rejected}
+        history = {
+            "path": way.name,
+            "why": way.why,
+            "rejected": [{"path": r.path, "reason": r.reason} for r in rejected],
+        }
         return FloatModel(model, history, "no")
-    reasons = "; ".join(f"{r['path']}: {r['reason']}" for r in rejected)
-    kind = ParityError if wrong else ConversionError
-    raise kind(f"conversion failed: {reasons}", "nothing was written")
+    raise _failure(rejected, study)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A path that was not taken: why, and the axes that it pins to the example's size."""
+
+    path: str
+    reason: str
+    pinned: tuple[str, ...]
+    wrong: bool
+
+
+def _reject(way: Conversion, error: EdgedlError) -> Rejected:
+    pinned = error.axes if isinstance(error, BakedAxisError) else ()
+    wrong = isinstance(error, ParityError) or isinstance(error.__cause__, ParityError)
+    return Rejected(way.name, error.message, pinned, wrong)
+
+
+def _failure(rejected: list[Rejected], study: Study) -> EdgedlError:
+    """No path converts; where each pins an axis, that axis can't move."""
+    reasons = "; ".join(f"{r.path}: {r.reason}" for r in rejected)
+    kind = ParityError if any(r.wrong for r in rejected) else ConversionError
+    pinned = [a for a in study.interface.axes if all(a in r.pinned for r in rejected)]
+    # Paths may pin different axes; with all of them fixed the likeliest path converts.
+    pinned = pinned or next((list(r.pinned) for r in rejected if r.pinned), [])
+    if not pinned:
+        return kind(f"conversion failed: {reasons}", "nothing was written")
+    named = " and ".join(repr(axis) for axis in pinned)
+    options = " ".join(flags(axis, study.interface.inputs) for axis in pinned)
+    return kind(
+        f"axis {named} can't move in the converted model: {reasons}",
+        f"leave out {options}; nothing was written",
+    )
 
 
 def _opset(request: ExportRequest) -> int | None:
@@ -77,4 +111,10 @@ def _try_conversion(
     if bad:
         raise ConversionError(f"weight {bad!r} holds NaN")
     run = runner(model, study.interface)
-    return model, study.reference.require("convert", run, FLOAT_TOLERANCE)
+    try:
+        return model, study.reference.require("convert", run, FLOAT_TOLERANCE)
+    except (EngineError, ParityError) as error:
+        pinned = pinned_axes(run, study.reference)
+        if pinned:
+            raise BakedAxisError(pinned, error.message) from error
+        raise

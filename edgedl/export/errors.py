@@ -15,6 +15,15 @@ class ConversionError(EdgedlError):
     """A conversion path that failed; another may do."""
 
 
+class BakedAxisError(ConversionError):
+    """A conversion path that pins axes to the example's size, and what tells so."""
+
+    def __init__(self, axes: tuple[str, ...], sign: str) -> None:
+        named = " and ".join(repr(axis) for axis in axes)
+        super().__init__(f"it pins {named} to the example's size ({sign})")
+        self.axes = axes
+
+
 class RecipeError(EdgedlError):
     """A recipe that can't be made from this model."""
 

@@ -146,6 +146,7 @@ def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]
             **{f"{k}_sha256": v for k, v in _file_hashes(request, study).items()},
         },
         **history,
+        "sizes_refused_by_source": [{"sizes": r.sizes, "reason": r.reason} for r in study.refused],
         "samples": {
             "origin": given.origin,
             "real": given.origin != GENERATED,

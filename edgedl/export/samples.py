@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,10 @@ MOST_PRODUCT_CASES = 12
 ROLLOUT_STEPS = 256
 ROLLOUT_BATCH = 2
 GENERATED = "generated"
+
+
+# For every axis (or axes that move together) the sizes that it is run at, smallest first.
+Moves = Sequence[Sequence[Mapping[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,16 @@ def read_arrays(path: Path) -> tuple[Arrays, str]:
     return arrays, hashlib.sha256(content).hexdigest()
 
 
-def generate(specs: Sequence[TensorSpec]) -> Arrays:
-    """Samples made up from the specs: normal floats, and zeros and ones for the rest."""
+def generate(specs: Sequence[TensorSpec], sizes: Mapping[str, int] | None = None) -> Arrays:
+    """Samples made up from the specs: normal floats, and zeros and ones for the rest.
+
+    `sizes` gives dynamic axes their size where the source knows one.
+    """
     rng = np.random.default_rng(0)
+    known = {**(sizes or {}), BATCH: GENERATED_SAMPLES}
     arrays = {}
     for spec in specs:
-        dims = [
-            d if isinstance(d, int) else GENERATED_SAMPLES if d == BATCH else OTHER_SIZES[-1]
-            for d in spec.shape
-        ]
+        dims = [d if isinstance(d, int) else known.get(d, OTHER_SIZES[-1]) for d in spec.shape]
         dtype = np.dtype(spec.dtype)
         floating = np.issubdtype(dtype, np.floating)
         values = rng.standard_normal(dims) if floating else rng.integers(0, 2, dims)
@@ -180,97 +185,80 @@ def _digest(arrays: Sequence[Array]) -> bytes:
 
 
 def golden_cases(
-    interface: Interface, samples: Samples, takes: Callable[[Arrays], bool] = lambda inputs: True
+    interface: Interface, samples: Samples, moves: Moves | None = None
 ) -> list[tuple[GoldenCase, Arrays]]:
     """The inputs of every golden case, each dynamic axis at several sizes.
 
     Every axis runs at 1, at another size and (but for the batch) at the example's, alone
-    and together with the others; sizes that the source itself doesn't take are left out. A
-    stateful model also runs fed-back steps.
-
-    Args:
-        interface: The model's outside.
-        samples: Where the inputs are taken from.
-        takes: Whether the source runs on these inputs.
-
-    Raises:
-        SamplesError: The source takes only one size of an axis.
+    and together with the others; at the sizes of `moves` where given. A stateful model
+    also runs fed-back steps.
     """
-    sizes_of = {axis: _sizes(axis, interface, samples, takes) for axis in interface.axes}
+    chosen = usual_moves(interface, samples) if moves is None else moves
     cases = []
-    for sizes in _combinations(sizes_of):
+    for sizes in _combinations(chosen, interface.axes):
         name = ".".join(f"{axis}{size}" for axis, size in sizes.items()) or "fixed"
         inputs = resize_axes(samples.arrays, interface.inputs, sizes)
         cases.append((GoldenCase(name, sizes), inputs))
     if interface.state:
-        cases.append(_rollout(interface, samples, sizes_of))
+        least = {a: min(m[a] for group in chosen for m in group if a in m) for a in interface.axes}
+        cases.append(_rollout(interface, samples, least))
     return cases
 
 
-def _sizes(
-    axis: str, interface: Interface, samples: Samples, takes: Callable[[Arrays], bool]
-) -> tuple[int, ...]:
+def usual_moves(interface: Interface, samples: Samples) -> Moves:
+    """Every axis at its usual sizes, smallest first."""
+    return tuple(
+        tuple({axis: size} for size in _sizes(axis, interface, samples)) for axis in interface.axes
+    )
+
+
+def example_sizes(interface: Interface, samples: Samples) -> dict[str, int]:
+    """The samples' own sizes; of the batch no more than is usual."""
+    sizes = {axis: _example_size(axis, interface, samples) for axis in interface.axes}
+    return {a: min(size, max(BATCH_SIZES)) if a == BATCH else size for a, size in sizes.items()}
+
+
+def _sizes(axis: str, interface: Interface, samples: Samples) -> tuple[int, ...]:
     if axis == BATCH:
         return LONE_BATCH_SIZES if interface.axes == (BATCH,) else BATCH_SIZES
-    taken = taken_sizes(axis, samples.arrays, interface.inputs, takes)
-    if len(taken) < 2:
-        raise SamplesError(
-            f"the source takes only size {taken[0]} of the dynamic axis {axis!r}",
-            "leave this axis as it is: drop its --dynamic",
-        )
-    return taken
+    return tuple(sorted({*OTHER_SIZES, _example_size(axis, interface, samples)}))
 
 
-def taken_sizes(
-    axis: str, arrays: Arrays, specs: Sequence[TensorSpec], takes: Callable[[Arrays], bool]
-) -> tuple[int, ...]:
-    """The sizes of an axis to prove: the example's, and others that the source takes.
-
-    A network that halves its input five times takes neither 1 nor 7; then twice or half
-    the example's size is tried.
-    """
-    example = next(arrays[s.name].shape[s.shape.index(axis)] for s in specs if axis in s.shape)
-
-    def fits(size: int) -> bool:
-        return takes(resize_axes(arrays, specs, {BATCH: 1, axis: size}))
-
-    others = [size for size in OTHER_SIZES if size != example and fits(size)]
-    if not others:
-        scaled = (size for size in (2 * example, example // 2) if size and fits(size))
-        others = list(itertools.islice(scaled, 1))
-    return tuple(sorted({*others, example}))
+def _example_size(axis: str, interface: Interface, samples: Samples) -> int:
+    return next(
+        int(samples.arrays[s.name].shape[s.shape.index(axis)])
+        for s in interface.inputs
+        if axis in s.shape
+    )
 
 
-def _combinations(sizes_of: Mapping[str, Sequence[int]]) -> list[dict[str, int]]:
+def _combinations(moves: Moves, axes: Sequence[str]) -> list[dict[str, int]]:
     """All combinations while they are few; else each axis alone and all together."""
-    axes = list(sizes_of)
-    product = [
-        dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*sizes_of.values())
-    ]
+    product = [_merge(group, axes) for group in itertools.product(*moves)]
     if len(product) <= MOST_PRODUCT_CASES:
         return product
-    largest = {axis: max(sizes) for axis, sizes in sizes_of.items()}
-    alone = [{**largest, axis: size} for axis in axes for size in sizes_of[axis]]
-    together = [{a: sizes_of[a][i] for a in axes} for i in range(2)]
+    largest = [max(group, key=lambda move: sum(move.values())) for group in moves]
+    alone = [
+        _merge([*largest[:i], move, *largest[i + 1 :]], axes)
+        for i, group in enumerate(moves)
+        for move in group
+    ]
+    together = [_merge([group[i] for group in moves], axes) for i in range(2)]
     return [dict(t) for t in dict.fromkeys(tuple(c.items()) for c in [*alone, *together])]
 
 
-def _rollout(
-    interface: Interface, samples: Samples, sizes_of: Mapping[str, Sequence[int]]
-) -> tuple[GoldenCase, Arrays]:
-    """Fed-back steps: real samples in their order, one position of each axis a step.
+def _merge(group: Sequence[Mapping[str, int]], axes: Sequence[str]) -> dict[str, int]:
+    sizes = {axis: size for move in group for axis, size in move.items()}
+    return {axis: sizes[axis] for axis in axes}
 
-    An axis that can't be 1 keeps the size of the samples: each step is a sample of its own.
+
+def _rollout(
+    interface: Interface, samples: Samples, least: Mapping[str, int]
+) -> tuple[GoldenCase, Arrays]:
+    """Fed-back steps: real samples in their order, as few positions of each axis a step as
+    the source runs: one.
     """
-    own = {
-        dim: size
-        for s in interface.inputs
-        for dim, size in zip(s.shape, samples.arrays[s.name].shape, strict=True)
-    }
-    sizes = {
-        axis: ROLLOUT_BATCH if axis == BATCH else 1 if 1 in sizes_of[axis] else own[axis]
-        for axis in interface.axes
-    }
+    sizes = {axis: ROLLOUT_BATCH if axis == BATCH else least[axis] for axis in interface.axes}
     state = {pair.input for pair in interface.state}
     inputs: Arrays = {}
     for spec in interface.inputs:
@@ -300,7 +288,8 @@ def _steps(array: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
     axis = spec.shape.index(free[0])
     line = np.moveaxis(array, (batch, axis), (0, 1))
     line = line.reshape(-1, *line.shape[2:])
-    wanted = np.arange(ROLLOUT_STEPS * sizes[BATCH]) % len(line)
-    line = line[wanted].reshape(sizes[BATCH], ROLLOUT_STEPS, 1, *line.shape[1:])
-    steps = np.moveaxis(line, 1, 0)  # (steps, batch, 1, ...)
+    width = sizes[free[0]]
+    wanted = np.arange(ROLLOUT_STEPS * sizes[BATCH] * width) % len(line)
+    line = line[wanted].reshape(sizes[BATCH], ROLLOUT_STEPS, width, *line.shape[1:])
+    steps = np.moveaxis(line, 1, 0)  # (steps, batch, width, ...)
     return np.ascontiguousarray(np.moveaxis(steps, (1, 2), (batch + 1, axis + 1)))

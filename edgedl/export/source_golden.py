@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
 
+from edgedl.export.axes import Refusal, movable_sizes, require_moves
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import Interface
 from edgedl.export.samples import Samples, golden_cases
 from edgedl.export.stages import FLOAT_TOLERANCE
+from edgedl.runtime.errors import EngineError
 from edgedl.runtime.free_text import TextStart, text_vectors
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.golden_runs import Runner, chunk_lengths, feed_back, run_chunks, stack_steps
@@ -35,20 +37,40 @@ TEXT_STEPS = 48
 
 
 def ask_source(
-    ask: Runner, interface: Interface, given: Samples, takes: Callable[[Arrays], bool]
-) -> list[GoldenVectors]:
+    ask: Runner, interface: Interface, given: Samples
+) -> tuple[list[GoldenVectors], tuple[Refusal, ...]]:
     """The source's answers at every size, over fed-back steps, and step by step.
 
-    `interface` may still lack its outputs' shapes; `takes` as in `golden_cases`.
+    `interface` may still lack its outputs' shapes.
+
+    Returns:
+        The answers, and the sizes that the source itself can't run: others are in their place.
+
+    Raises:
+        SourceError: The source can't run the samples, or an axis at no other size.
     """
+    try:
+        usual = golden_cases(interface, given)
+        return [v for case in usual for v in _ask_case(ask, interface, *case)], ()
+    except (SourceError, EngineError):
+        moves, refused = movable_sizes(ask, interface, given)
     golden: list[GoldenVectors] = []
-    for case, inputs in golden_cases(interface, given, takes):
-        vectors = GoldenVectors(case, inputs, {})
-        if case.steps == 1:
-            golden.append(GoldenVectors(case, inputs, ask(inputs)))
-            continue
-        golden += _ask_steps(ask, vectors, interface.state)
-    return golden
+    for case, inputs in golden_cases(interface, given, moves):
+        try:
+            golden += _ask_case(ask, interface, case, inputs)
+        except (SourceError, EngineError) as error:
+            # Sizes that it runs one by one, but not together.
+            refused.append(Refusal(case.sizes, error.message))
+    require_moves(golden, interface)
+    return golden, tuple(refused)
+
+
+def _ask_case(
+    ask: Runner, interface: Interface, case: GoldenCase, inputs: Arrays
+) -> list[GoldenVectors]:
+    if case.steps == 1:
+        return [GoldenVectors(case, inputs, ask(inputs))]
+    return _ask_steps(ask, GoldenVectors(case, inputs, {}), interface.state)
 
 
 def _ask_steps(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgedl.export import evidence, samples
+from edgedl.export.axes import Refusal
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.interface import Interface, infer_outputs, name_outputs
 from edgedl.export.judgement import FLIP_MARGIN, Judge, Judgement
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.source_golden import add_sequences, ask_source
-from edgedl.export.sources import Source
+from edgedl.export.sources import KnowsSizes, Source, describe_arrays
 from edgedl.export.stages import Reference
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.golden_runs import Runner
@@ -39,6 +40,7 @@ class Study:
     judge: Judge
     evaluation: samples.Evaluation | None
     in_parts: str
+    refused: tuple[Refusal, ...]
 
     @property
     def interface(self) -> Interface:
@@ -70,7 +72,7 @@ def study_source(source: Source, request: ExportRequest) -> Study:
         evidence.read_evaluation(request.evaluation, interface) if request.evaluation else None
     )
     golden_samples, calibration = samples.split(given, evaluation)
-    golden = ask_source(ask, interface, golden_samples, takes(ask))
+    golden, refused = ask_source(ask, interface, golden_samples)
     _check_repeatable(ask, golden[0])
     single = [(v.case.sizes, v.outputs) for v in golden if v.case.is_single]
     interface = replace(interface, outputs=infer_outputs(names, single))
@@ -78,14 +80,15 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     judge = _judge(evaluation, interface, request.task, ask, golden_samples)
     proof = add_sequences(ask, interface, golden_samples, golden, request.task)
     reference = Reference(interface, proof.golden, request.task)
-    return Study(source, given, calibration, reference, judge, evaluation, proof.in_parts)
+    return Study(source, given, calibration, reference, judge, evaluation, proof.in_parts, refused)
 
 
 def _gather_samples(source: Source, request: ExportRequest) -> Samples:
     """The user's samples, or some made up from the source's own specs."""
     if request.samples is None:
         specs = source.input_specs(None, request.dynamic)
-        return Samples(samples.generate(specs), specs, samples.GENERATED, "")
+        sizes = source.sizes if isinstance(source, KnowsSizes) else {}
+        return Samples(samples.generate(specs, sizes), specs, samples.GENERATED, "")
     arrays, sha256 = samples.read_arrays(request.samples)
     specs = source.input_specs(arrays, request.dynamic)
     unknown = sorted(arrays.keys() - {s.name for s in specs} - {evidence.LABELS})
@@ -113,21 +116,12 @@ def _name_tensors(
             )
 
     def ask(feeds: Arrays) -> Arrays:
-        return dict(zip(names, source.run(feeds)[1], strict=True))
+        answers = dict(zip(names, source.run(feeds)[1], strict=True))
+        if not any(answer.size for answer in answers.values()):
+            raise SourceError(f"the source answers nothing on {describe_arrays(feeds)}")
+        return answers
 
     return names, state, ask
-
-
-def takes(run: Runner) -> Callable[[Arrays], bool]:
-    """Whether a source answers some inputs: an empty answer is none."""
-
-    def taken(feeds: Arrays) -> bool:
-        try:
-            return any(output.size for output in run(feeds).values())
-        except SourceError:
-            return False
-
-    return taken
 
 
 def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:

@@ -70,20 +70,15 @@ def of_kind(golden: list[GoldenVectors], kind: str) -> list[GoldenVectors]:
     return [v for v in golden if v.case.kind == kind]
 
 
-def takes(feeds: Arrays) -> bool:
-    """Whether these sources take a size: any."""
-    return True
-
-
 def prove(ask: Runner, asked: Given, task: TextGeneration | None = None) -> Any:
     """Everything the source is asked."""
-    golden = ask_source(ask, asked.interface, asked.samples, takes)
+    golden, _ = ask_source(ask, asked.interface, asked.samples)
     return add_sequences(ask, asked.interface, asked.samples, golden, task)
 
 
 def test_forced_steps_start_from_states_of_the_fed_back_run() -> None:
     asked = given()
-    golden = ask_source(writer, asked.interface, asked.samples, takes)
+    golden, _ = ask_source(writer, asked.interface, asked.samples)
     (forced,), steps = of_kind(golden, "forced"), golden[-2]
     assert (steps.case.kind, steps.case.steps) == ("call", 256)
     assert not forced.inputs["h"][0].any()  # the first step
@@ -104,7 +99,7 @@ def test_a_state_that_grows_has_no_single_steps() -> None:
     )
     arrays = {spec.name: np.ones((20, 1), np.float32) for spec in specs}
     interface = Interface(specs, (), (StatePair("past", "past_out"),))
-    golden = ask_source(remembers, interface, Samples(arrays, specs, "", ""), takes)
+    golden, _ = ask_source(remembers, interface, Samples(arrays, specs, "", ""))
     (steps,) = [v for v in golden if v.case.steps > 1]
     assert steps.outputs["past_out"].shape == (2, 257)
 

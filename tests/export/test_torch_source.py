@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from edgedl import runtime
+from edgedl.export import graph
 from edgedl.export.errors import SamplesError, SourceError
-from edgedl.export.interface import parse_dynamic
+from edgedl.export.interface import Interface, parse_dynamic
 from edgedl.export.pipeline import export
 from edgedl.export.request import ExportRequest
 from edgedl.export.sources import load_factory, open_source
+from edgedl.export.sources.torch import TorchSource
+from edgedl.export.stages import runner
 from edgedl.runtime.bundle import Bundle
+from edgedl.runtime.errors import ParityError
+from edgedl.runtime.manifest import TensorSpec
 from tests.export.fake_source import normal
 
 torch = pytest.importorskip("torch")
@@ -70,6 +75,50 @@ class Dense(nn.Module):
 class Dropping(nn.Module):
     def forward(self, x):
         return nn.functional.dropout(x, 0.5, training=True)
+
+
+class TimeFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(6, 4, batch_first=True)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, True, enforce_sorted=False)
+        return self.gru(packed)[1][-1]
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, x):
+        return self.encoder(x, src_key_padding_mask=x[..., 0] < -5)
+
+
+class Nested(nn.Module):
+    def forward(self, x):
+        return {"logits": x, "state": (x, x + 1), "nothing": None, "count": x.argmax(-1)}
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.shape[1] == 9 else 2 * x
+
+
+class Sized(nn.Module):
+    def forward(self, x):
+        return {"x": x, "size": len(x)}
 
 
 def raising():
@@ -234,6 +283,125 @@ def test_dropout_left_on_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="differs from run to run"):
         export(request)
     assert not (tmp_path / "m.bundle").exists()
+
+
+def test_the_batch_needs_no_flag(file: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=normal(0, 20, 6))
+    source: Any = open_source(f"{file}:Dense")
+    (spec,) = source.input_specs({"x": normal(0, 20, 6)}, ())
+    assert spec.shape == ("batch", 6)
+    tokens = np.random.default_rng(0).integers(0, TOKENS, (4, 9))
+    state = {"h": normal(1, 2, 4, HIDDEN), "c": normal(2, 2, 4, HIDDEN)}
+    specs = open_source(f"{file}:build").input_specs({"tokens": tokens, **state}, ())
+    assert [s.shape for s in specs] == [("batch", 9), (2, "batch", 12), (2, "batch", 12)]
+
+
+def test_the_first_axis_of_a_time_first_module_is_no_batch(file: str) -> None:
+    (spec,) = open_source(f"{file}:TimeFirst").input_specs({"x": normal(0, 8, 5, 6)}, ())
+    assert spec.shape == (8, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("save", "message", "hint"),
+    [
+        (lambda m, f: torch.save(m, f), "pickled module, which would run code", "torch.export"),
+        (lambda m, f: torch.jit.script(m).save(f), "TorchScript archive", "--weights"),
+        (lambda m, f: torch.save(m.state_dict(), f), "holds weights", "file.py:factory --weights"),
+        (lambda m, f: f.write_bytes(b"PK"), "is damaged or a pickled", "--weights"),
+        (lambda m, f: None, "is missing", "--weights"),
+    ],
+)
+def test_a_file_of_torchs_is_no_source(tmp_path: Path, save: Any, message: str, hint: str) -> None:
+    path = tmp_path / "model.pt"
+    save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(SourceError, match=message) as caught:
+        open_source(str(path))
+    assert "\n" not in caught.value.message
+    assert hint in caught.value.hint
+
+
+def _ways(source: Any, samples: dict[str, Any], *axes: str) -> Any:
+    """A source's conversions by name, and the interface and example to call them with."""
+    specs = source.input_specs(samples, [parse_dynamic(axis) for axis in axes])
+    names, outputs = source.run(samples)
+    blank = tuple(TensorSpec(n, str(o.dtype), o.shape) for n, o in zip(names, outputs, strict=True))
+    interface = Interface(specs, blank, ())
+    return {way.name: way for way in source.conversions()}, interface, samples
+
+
+@pytest.mark.parametrize(
+    "layer",
+    ["LSTM(6, 5, 2, bidirectional=True)", "LSTM(6, 5, bias=False, batch_first=True)",
+     "GRU(6, 5, 2, batch_first=True, bidirectional=True)", "RNN(6, 5, nonlinearity='relu')",
+     "RNN(6, 5, 2, batch_first=True)"],
+)  # fmt: skip
+def test_our_translation_keeps_a_recurrent_layers_length_free(layer: str) -> None:
+    torch.manual_seed(0)
+    source = TorchSource(eval(f"torch.nn.{layer}"))
+    axes = ("input:0=a", "input:1=b")
+    ways, interface, example = _ways(source, {"input": normal(0, 4, 9, 6)}, *axes)
+    way = ways["torch.onnx.export(dynamo=True, custom_translation_table)"]
+    model = graph.conform(way.convert(interface, example, None), interface)
+    assert layer[: layer.index("(")] in graph.operators(model)
+    run = runner(model, interface)
+    for shape in ((4, 9, 6), (1, 1, 6), (3, 12, 6)):
+        x = normal(1, *shape)
+        for name, expected in zip(*source.run({"input": x}), strict=True):
+            np.testing.assert_allclose(run({"input": x})[name], expected, 1e-4, 1e-5)
+
+
+def test_an_axis_that_no_exporter_can_free_is_named(file: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=normal(0, 8, 9, 6))
+    axes = ("x:0=batch", "x:1=time")
+    request = ExportRequest(
+        f"{file}:Branching",
+        tmp_path / "m.bundle",
+        samples=tmp_path / "samples.npz",
+        dynamic=tuple(parse_dynamic(axis) for axis in axes),
+    )
+    with pytest.raises(ParityError, match="axis 'time' can't move") as caught:
+        export(request)
+    for path in ("(dynamo=True): it pins 'time'", "(dynamo=False): it pins 'time'"):
+        assert path in caught.value.message
+    assert caught.value.hint.startswith("leave out --dynamic x:1=time;")
+    assert not (tmp_path / "m.bundle").exists()
+
+
+def test_a_packed_sequence_whose_last_state_is_used_is_converted(file: str) -> None:
+    source = open_source(f"{file}:Packed")
+    x, lengths = normal(0, 4, 9, 6), np.array([9, 3, 5, 1])
+    axes = ("x:0=batch", "x:1=time", "lengths:0=batch")
+    ways, interface, example = _ways(source, {"x": x, "lengths": lengths}, *axes)
+    way = ways["torch.onnx.export(dynamo=False)"]
+    model = graph.conform(way.convert(interface, example, None), interface)
+    run = runner(model, interface)
+    for feeds in ({"x": x, "lengths": lengths}, {"x": x[:2, :4], "lengths": np.array([2, 4])}):
+        np.testing.assert_allclose(
+            run(feeds)["output"], source.run(feeds)[1][0], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_attention_goes_without_its_fast_path(file: str) -> None:
+    source = open_source(f"{file}:Encoder")
+    ways, interface, example = _ways(source, {"x": normal(0, 3, 7, 8)}, "x:0=batch", "x:1=time")
+    model = ways["torch.onnx.export(dynamo=True)"].convert(interface, example, None)
+    run = runner(graph.conform(model, interface), interface)
+    x = normal(1, 2, 4, 8)
+    x[:, 2:, 0] = -9.0  # hidden
+    expected = source.run({"x": x})[1][0]
+    assert expected[:, 2:].any()
+    np.testing.assert_allclose(run({"x": x})["output"], expected, 1e-4, 1e-5)
+
+
+def test_nested_outputs_are_named_and_none_is_left_out(file: str) -> None:
+    names, values = open_source(f"{file}:Nested").run({"x": normal(0, 2, 3)})
+    assert names == ("logits", "state", "state_1", "count")
+    assert values[3].dtype == np.int64
+
+
+def test_an_output_that_is_no_tensor_is_named(file: str) -> None:
+    with pytest.raises(SourceError, match="output 'size' is a int, not a tensor"):
+        open_source(f"{file}:Sized").run({"x": normal(0, 2, 3)})
 
 
 @pytest.mark.parametrize("arrays", [None, {"tokens": np.zeros((2, 3), np.int64)}])

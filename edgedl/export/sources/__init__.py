@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
+# Files that torch.save or torch.jit.save wrote: weights, or code that loading would run.
+PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".jit", ".torchscript")
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,23 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsSizes(Protocol):
+    """A source that knows its dynamic axes' sizes, by name, without samples."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Each dynamic axis at a size that it runs."""
+        ...
+
+
 def open_source(source: str, weights: Path | None = None) -> Source:
     """Load a trained model.
 
     Args:
-        source: A `.keras` (or legacy `.h5`) or `.onnx` file, a SavedModel directory, or
-            `file.py:factory` or `package.module:factory`, a callable that returns a Keras
-            model or a torch module.
+        source: A `.keras` (or legacy `.h5`), `.onnx` or `.pt2` file, a SavedModel directory,
+            or `file.py:factory` or `package.module:factory`, a callable that returns a
+            Keras model or a torch module.
         weights: For a factory: a file loaded with `weights_only=True`; see
             `edgedl.export.sources.torch`.
 
@@ -75,7 +87,7 @@ def open_source(source: str, weights: Path | None = None) -> Source:
     """
     path = Path(source)
     is_folder = bool(source) and path.is_dir()
-    if weights is not None and (is_folder or path.suffix in (*KERAS_FILES, ".onnx")):
+    if weights is not None and (is_folder or path.suffix in (*KERAS_FILES, ".onnx", ".pt2")):
         raise SourceError(f"--weights goes with a factory; {source} holds its own")
     if path.suffix in KERAS_FILES:
         from edgedl.export.sources.keras import open_keras
@@ -85,16 +97,24 @@ def open_source(source: str, weights: Path | None = None) -> Source:
         from edgedl.export.sources.onnx import open_onnx
 
         return open_onnx(path)
+    if path.suffix == ".pt2":
+        from edgedl.export.sources.torch_program import open_program
+
+        return open_program(path)
     if is_folder:
         from edgedl.export.sources.savedmodel import open_savedmodel
 
         return open_savedmodel(path)
     if ":" in source:
         return _from_factory(source, weights)
+    if path.suffix in PICKLED:
+        from edgedl.export.sources.torch_files import refusal
+
+        raise refusal(path)
     what = "another file" if source and path.exists() else "not there"
     raise SourceError(
         f"{source} is not a source: it is {what}",
-        "give a .keras or .onnx file, a SavedModel directory, file.py:factory or "
+        "give a .keras, .pt2 or .onnx file, a SavedModel directory, file.py:factory or "
         "package.module:factory",
     )
 

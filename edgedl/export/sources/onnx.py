@@ -19,10 +19,11 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, inliner, version_converter
 
 from edgedl.export import graph
+from edgedl.export.axes import taken_sizes
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
-from edgedl.export.samples import generate, taken_sizes
+from edgedl.export.samples import generate
 from edgedl.export.sources import Conversion, describe_arrays
 from edgedl.export.sources.onnx_file import read_onnx
 from edgedl.export.sources.onnx_names import RawInput, name_specs, unique_names
