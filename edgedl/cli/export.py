@@ -12,6 +12,7 @@ from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import ProgressLine, print_table, say
 from edgedl.cli.verdicts import show_flips, show_text
+from edgedl.export.frames import parse_answer, parse_pixels
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
 from edgedl.runtime.errors import MissingExtraError
@@ -40,7 +41,7 @@ def version(text: str) -> str:
 
 @click.command()
 @click.argument("source")
-@click.option("-o", "--output", required=True, type=FILE, help="The bundle to write.")
+@click.option("-o", "--bundle", "output", required=True, type=FILE, help="The bundle to write.")
 @click.option(
     "--recipe",
     "recipes",
@@ -90,6 +91,22 @@ def version(text: str) -> str:
     type=Parsed("pair", parse_state),
     metavar="OUT=IN",
     help="An output that is fed back to an input at the next step.",
+)
+@click.option(
+    "--input-uint8",
+    "pixels",
+    multiple=True,
+    type=Parsed("pixels", parse_pixels),
+    metavar="[INPUT:]scale=1/255[,offset=0]",
+    help="An input that takes uint8 pixels; the graph makes pixel * scale + offset of them.",
+)
+@click.option(
+    "--output",
+    "answers",
+    multiple=True,
+    type=Parsed("answer", parse_answer),
+    metavar="[OUTPUT:]argmax|softmax|top-K",
+    help="An output that gives the class, probabilities or the K best classes, not scores.",
 )
 @click.option(
     "--max-drop",

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from edgedl.export.errors import SamplesError
+from edgedl.export.framing import as_pixels
 from edgedl.export.interface import Interface
 from edgedl.export.samples import Evaluation, Samples, check_samples, read_arrays
+from edgedl.export.sources import Source
+from edgedl.runtime.decisions import as_scores
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.flips import Spread, is_flip, lost_scores, margins
 from edgedl.runtime.golden import Array, Arrays
@@ -50,7 +53,7 @@ class Labelled:
         return self.judge(answers, self.source_value)
 
 
-def read_evaluation(path: Path, interface: Interface) -> Evaluation:
+def read_evaluation(path: Path, interface: Interface, source: Source) -> Evaluation:
     """Labelled samples: arrays named after inputs, and `labels`.
 
     State inputs may be left out; they start at zero.
@@ -59,6 +62,7 @@ def read_evaluation(path: Path, interface: Interface) -> Evaluation:
         SamplesError: They don't fit the inputs, or have no integer labels.
     """
     arrays, sha256 = read_arrays(path)
+    arrays = as_pixels(source, arrays, str(path))
     labels = arrays.pop(LABELS, None)
     if labels is None or not np.issubdtype(labels.dtype, np.integer):
         raise SamplesError(
@@ -85,22 +89,34 @@ def _check_labels(path: Path, labels: Array, arrays: Arrays, specs: list[TensorS
 
 
 def label(
-    evaluation: Evaluation, interface: Interface, task: Task | None, source: Runner
+    evaluation: Evaluation,
+    interface: Interface,
+    task: Task | None,
+    source: Runner,
+    counts: Mapping[str, int | str],
 ) -> Labelled:
     """Ask the source framework about every labelled sample.
+
+    Args:
+        evaluation: The labelled samples.
+        interface: The model's outside.
+        task: What the model is for.
+        source: The framework's own answers.
+        counts: How many classes each output tells apart.
 
     Raises:
         SamplesError: The labels don't fit the output they are for.
     """
     output = task.output if task is not None else _only_class_output(interface)
     spec = next(s for s in interface.outputs if s.name == output)
-    positions = len(spec.shape) - 1
+    single = any(d.output == output and not d.values for d in interface.decisions)
+    positions = len(spec.shape) - (0 if single else 1)
     if evaluation.labels.ndim != positions:
         raise SamplesError(
             f"{evaluation.origin}: labels have {evaluation.labels.ndim} axes; output {spec} "
             f"wants {positions}"
         )
-    classes = spec.shape[-1]
+    classes = counts[output]
     low, high = int(evaluation.labels.min()), int(evaluation.labels.max())
     if low < 0 or (isinstance(classes, int) and high >= classes):
         raise SamplesError(f"{evaluation.origin}: labels from {low} to {high} don't fit {spec}")
@@ -149,11 +165,14 @@ def agreement(
     if not interface.classes or not any(BATCH in s.shape for s in interface.inputs):
         return None
     output = interface.classes[0]
-    expected = source(samples.arrays)[output]
+    behind = {decision.output: decision.scores for decision in interface.decisions}
+    expected = source(samples.arrays)[behind.get(output, output)]
     spread = Spread().over(expected).value
 
     def quality(run: Runner) -> Quality:
         actual = run(samples.arrays)[output]
+        if output in behind:
+            actual = as_scores(actual, expected.shape)
         lost = margins(lost_scores(actual, expected), spread)
         kept = float(np.mean(lost <= flip_margin))
         same = 1.0 - float(np.mean(is_flip(actual, expected)))

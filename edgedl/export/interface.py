@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgedl.export.errors import SourceError
 from edgedl.runtime.golden import Arrays
-from edgedl.runtime.manifest import StatePair, TensorSpec, dynamic_axes
+from edgedl.runtime.manifest import Decision, StatePair, TensorSpec, dynamic_axes
 from edgedl.runtime.parity import class_outputs
 from edgedl.runtime.quality import BATCH
 
@@ -27,12 +27,13 @@ class Interface:
     """What goes in and out of the exported model.
 
     `outputs` carry the clean, public names in the source's order; `state` pairs an
-    output with the input it is fed back to.
+    output with the input it is fed back to; `decisions` are outputs that give classes.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: tuple[StatePair, ...]
+    decisions: tuple[Decision, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class Interface:
     @property
     def classes(self) -> tuple[str, ...]:
         """The outputs whose largest element may be an answer."""
-        return class_outputs(self.outputs, self.state)
+        return class_outputs(self.outputs, self.state, self.decisions)
 
 
 def parse_dynamic(text: str) -> DynamicAxis:

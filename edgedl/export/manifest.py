@@ -99,7 +99,7 @@ def write(
         WriteError: It can't be written.
     """
     files = {m.variant.file: m.content for m in made}
-    files[GOLDEN_FILE] = write_npz(pack_golden(study.reference.golden))
+    files[GOLDEN_FILE] = write_npz(pack_golden(study.reference.golden, study.interface.decisions))
     travelling = study.judge.travelling
     if travelling is not None:
         files[EVALUATION_FILE] = write_npz(evidence.pack(travelling))
@@ -110,6 +110,7 @@ def write(
         inputs=study.interface.inputs,
         outputs=study.interface.outputs,
         state=study.interface.state,
+        decisions=study.interface.decisions,
         default_variant=made[0].variant.name,
         variants=tuple(m.variant for m in made),
         golden=Golden(

@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 from edgedl.export.convert import convert
+from edgedl.export.frames import describe_frames
+from edgedl.export.framing import frame
 from edgedl.export.manifest import write
 from edgedl.export.recipes import Material
 from edgedl.export.request import ExportRequest
@@ -44,7 +46,7 @@ def export(
     check_target(request.output, request.force)
     check_names(request.recipes)
     target = find_target(request.target)
-    source = open_source(request.source, request.weights)
+    source, request = frame(open_source(request.source, request.weights), request)
     study = study_source(source, request)
     tell(StageReport(source.framework, _describe(study), watch.lap()))
     with tempfile.TemporaryDirectory(prefix="edgedl-") as scratch:
@@ -63,6 +65,7 @@ def export(
             made, rejected = make_variants(material, request, tell)
     history = {
         "conversion": model.conversion,
+        "framing": describe_frames(request.pixels, request.answers),
         "simplified": model.simplified,
         "passes": list(model.passes),
         "passes_rejected": list(model.passes_rejected),

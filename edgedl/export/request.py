@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgedl.export.errors import SourceError
+from edgedl.export.frames import AnswerOutput, PixelInput
 from edgedl.export.interface import DynamicAxis
 from edgedl.export.race import Pace
 from edgedl.runtime.manifest import StatePair, Task
@@ -37,6 +38,8 @@ class ExportRequest:
     weights: Path | None = None
     dynamic: tuple[DynamicAxis, ...] = ()
     state: tuple[StatePair, ...] = ()
+    pixels: tuple[PixelInput, ...] = ()
+    answers: tuple[AnswerOutput, ...] = ()
     max_drop: float = DEFAULT_MAX_DROP
     device: str | None = None
     opset: int | None = None

@@ -93,7 +93,7 @@ def read_arrays(path: Path) -> tuple[Arrays, str]:
 
 
 def generate(specs: Sequence[TensorSpec], sizes: Mapping[str, int] | None = None) -> Arrays:
-    """Samples made up from the specs: normal floats, and zeros and ones for the rest.
+    """Samples made up from the specs: normal floats, pixels for uint8, else zeros and ones.
 
     `sizes` gives dynamic axes their size where the source knows one.
     """
@@ -104,7 +104,11 @@ def generate(specs: Sequence[TensorSpec], sizes: Mapping[str, int] | None = None
         dims = [d if isinstance(d, int) else known.get(d, OTHER_SIZES[-1]) for d in spec.shape]
         dtype = np.dtype(spec.dtype)
         floating = np.issubdtype(dtype, np.floating)
-        values = rng.standard_normal(dims) if floating else rng.integers(0, 2, dims)
+        values = (
+            rng.standard_normal(dims)
+            if floating
+            else rng.integers(0, 256 if dtype == np.uint8 else 2, dims)
+        )
         arrays[spec.name] = values.astype(dtype)
     return arrays
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from edgedl.export import evidence, samples
 from edgedl.export.axes import Refusal
 from edgedl.export.errors import SamplesError, SourceError
+from edgedl.export.framing import as_pixels, decisions_of
 from edgedl.export.interface import Interface, infer_outputs, name_outputs
 from edgedl.export.judgement import FLIP_MARGIN, Judge, Judgement
 from edgedl.export.request import ExportRequest
@@ -20,6 +21,7 @@ from edgedl.export.stages import Reference
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import (
+    Decision,
     ImageClassification,
     StatePair,
     Task,
@@ -66,18 +68,24 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     """
     given = _gather_samples(source, request)
     names, state, ask = _name_tensors(source, given, request.state)
+    decisions = decisions_of(source)
+    names = tuple(name for name in names if name not in {d.scores for d in decisions})
     blank = tuple(TensorSpec(name, "float32", ()) for name in names)
-    interface = Interface(given.specs, blank, state)
+    interface = Interface(given.specs, blank, state, decisions)
     evaluation = (
-        evidence.read_evaluation(request.evaluation, interface) if request.evaluation else None
+        evidence.read_evaluation(request.evaluation, interface, source)
+        if request.evaluation
+        else None
     )
     golden_samples, calibration = samples.split(given, evaluation)
-    golden, refused = ask_source(ask, interface, golden_samples)
+    asked, refused = ask_source(ask, interface, golden_samples)
+    golden = [_scores_apart(vectors, interface.decisions) for vectors in asked]
     _check_repeatable(ask, golden[0])
     single = [(v.case.sizes, v.outputs) for v in golden if v.case.is_single]
     interface = replace(interface, outputs=infer_outputs(names, single))
-    _check_task(request.task, interface)
-    judge = _judge(evaluation, interface, request.task, ask, golden_samples)
+    classes = _count_classes(interface, golden[0])
+    _check_task(request.task, interface, classes)
+    judge = _judge(evaluation, interface, request.task, ask, golden_samples, classes)
     proof = add_sequences(ask, interface, golden_samples, golden, request.task)
     reference = Reference(interface, proof.golden, request.task)
     return Study(source, given, calibration, reference, judge, evaluation, proof.in_parts, refused)
@@ -91,6 +99,7 @@ def _gather_samples(source: Source, request: ExportRequest) -> Samples:
         return Samples(samples.generate(specs, sizes), specs, samples.GENERATED, "")
     arrays, sha256 = samples.read_arrays(request.samples)
     specs = source.input_specs(arrays, request.dynamic)
+    arrays = as_pixels(source, arrays, str(request.samples))
     unknown = sorted(arrays.keys() - {s.name for s in specs} - {evidence.LABELS})
     if unknown:
         raise SamplesError(
@@ -124,6 +133,22 @@ def _name_tensors(
     return names, state, ask
 
 
+def _scores_apart(vectors: GoldenVectors, decisions: Sequence[Decision]) -> GoldenVectors:
+    """The scores behind outputs that give classes are no outputs."""
+    behind = {d.scores: d.output for d in decisions}
+    return replace(
+        vectors,
+        outputs={n: a for n, a in vectors.outputs.items() if n not in behind},
+        scores={behind[n]: a for n, a in vectors.outputs.items() if n in behind},
+    )
+
+
+def _count_classes(interface: Interface, vectors: GoldenVectors) -> dict[str, int | str]:
+    """How many classes each output's scores, or those behind it, have."""
+    plain = {s.name: s.shape[-1] if s.shape else 1 for s in interface.outputs}
+    return {**plain, **{name: scores.shape[-1] for name, scores in vectors.scores.items()}}
+
+
 def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:
     again = ask(vectors.inputs)
     for name, expected in vectors.outputs.items():
@@ -134,7 +159,7 @@ def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:
             )
 
 
-def _check_task(task: Task | None, interface: Interface) -> None:
+def _check_task(task: Task | None, interface: Interface, classes: Mapping[str, int | str]) -> None:
     if task is None:
         return
     inputs = {s.name: s for s in interface.inputs}
@@ -144,8 +169,7 @@ def _check_task(task: Task | None, interface: Interface) -> None:
             f"the task speaks of {task.input!r} and {task.output!r}",
             f"inputs: {', '.join(inputs)}; outputs: {', '.join(outputs)}",
         )
-    classes = outputs[task.output].shape[-1] if outputs[task.output].shape else 1
-    if classes != len(task.classes):
+    if classes[task.output] != len(task.classes):
         kind = "labels" if isinstance(task, ImageClassification) else "tokens"
         raise SamplesError(
             f"the task has {len(task.classes)} {kind}, but output {outputs[task.output]}"
@@ -158,9 +182,10 @@ def _judge(
     task: Task | None,
     ask: Runner,
     golden_samples: Samples,
+    classes: Mapping[str, int | str],
 ) -> Judge:
     if evaluation is None:
         return Judge(agreement=evidence.agreement(golden_samples, interface, ask, FLIP_MARGIN))
-    labelled = evidence.label(evaluation, interface, task, ask)
+    labelled = evidence.label(evaluation, interface, task, ask, classes)
     travelling = evidence.travelling(labelled, interface, ask)
     return Judge(labelled, travelling)

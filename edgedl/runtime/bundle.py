@@ -180,10 +180,14 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
     if manifest.search is not None:
         won = [c.recipe for c in manifest.search.candidates if c.verdict == "winner"]
         require(won == [manifest.default_variant], "the default variant did not win the search")
+    decided = {decision.output for decision in manifest.decisions}
+    require(decided <= outputs, "an output that gives classes doesn't exist")
     task = manifest.task
     if task is None:
         return
     require(task.input in inputs and task.output in outputs, "the task's tensors don't exist")
+    if task.output in decided:
+        return
     scores = next(t for t in manifest.outputs if t.name == task.output).shape
     classes = scores[-1] if scores else 1
     count, kind = len(task.classes), "labels"

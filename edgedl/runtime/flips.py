@@ -80,7 +80,7 @@ def golden_spreads(golden: Iterable[GoldenVectors]) -> dict[str, float]:
     """The spread of every output that has positions, over all golden cases."""
     spreads: dict[str, Spread] = {}
     for vectors in (v for v in golden if v.case.kind != "text"):
-        for name, scores in vectors.outputs.items():
+        for name, scores in (*vectors.outputs.items(), *vectors.scores.items()):
             if has_positions(scores) and np.issubdtype(scores.dtype, np.floating):
                 spreads[name] = spreads.get(name, Spread()).over(scores)
     return {name: spread.value for name, spread in spreads.items()}

@@ -13,7 +13,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import BundleError
-from edgedl.runtime.manifest import GoldenCase, Manifest
+from edgedl.runtime.manifest import Decision, GoldenCase, Manifest
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -40,11 +40,15 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """One case: what goes in and what the source framework answered."""
+    """One case: what goes in and what the source framework answered.
+
+    `scores` holds what an output that gives classes chose from, by that output's name.
+    """
 
     case: GoldenCase
     inputs: Arrays
     outputs: Arrays
+    scores: Arrays = field(default_factory=dict)
 
 
 def read_npz(content: bytes, where: str) -> Arrays:
@@ -84,12 +88,17 @@ def write_npz(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def pack_golden(vectors: Iterable[GoldenVectors]) -> Arrays:
+def pack_golden(vectors: Iterable[GoldenVectors], decisions: Iterable[Decision] = ()) -> Arrays:
     """Golden vectors under the archive's names."""
+    behind = {decision.output: decision.scores for decision in decisions}
     return {
         f"{v.case.name}/{name}": array
         for v in vectors
-        for name, array in (*v.inputs.items(), *v.outputs.items())
+        for name, array in (
+            *v.inputs.items(),
+            *v.outputs.items(),
+            *((behind[output], scores) for output, scores in v.scores.items()),
+        )
     }
 
 
@@ -115,9 +124,17 @@ def _unpack(case: GoldenCase, arrays: Arrays, manifest: Manifest, where: str) ->
         return {name: arrays[f"{case.name}/{name}"] for name in names}
 
     outputs = [t.name for t in manifest.outputs]
+    decisions = manifest.decisions
     if case.kind == "text":
         outputs = [name for name in outputs if f"{case.name}/{name}" in arrays]
-    return GoldenVectors(case, pick([t.name for t in manifest.inputs]), pick(outputs))
+        decisions = tuple(d for d in decisions if d.output in outputs)
+    scores = pick([d.scores for d in decisions])
+    return GoldenVectors(
+        case,
+        pick([t.name for t in manifest.inputs]),
+        pick(outputs),
+        {d.output: scores[d.scores] for d in decisions},
+    )
 
 
 def read_evaluation(bundle: Bundle) -> tuple[Arrays, Array, Arrays] | None:

@@ -250,6 +250,19 @@ class TextGeneration(Struct, frozen=True, tag="text-generation", tag_field="kind
         return self.vocabulary.tokens
 
 
+class Decision(Struct, frozen=True):
+    """An int64 output that gives classes, one per position or K on a last axis of its own.
+
+    `scores` names what they were chosen from: it is no output, but the source's own values
+    are in the golden vectors under that name. `values` is the output that holds the chosen
+    classes' scores, where there is one.
+    """
+
+    output: Name
+    scores: Name
+    values: str = ""
+
+
 Task = ImageClassification | TextGeneration
 
 
@@ -311,6 +324,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: tuple[StatePair, ...] = ()
+    decisions: tuple[Decision, ...] = ()
     default_variant: Name
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1)]
     golden: Golden

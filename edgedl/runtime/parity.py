@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from edgedl.runtime.decisions import DecisionTally, add
 from edgedl.runtime.flips import golden_spreads
 from edgedl.runtime.free_text import Divergence, diverge
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.golden_runs import Runner, forced_steps, run_case, run_chunks
 from edgedl.runtime.manifest import (
+    Decision,
     Manifest,
     OutputParity,
     StatePair,
@@ -56,16 +58,24 @@ def check_parity(
     judged = classes if answers is None else answers
     fed_back = {pair.output for pair in state}
     sheets: dict[str, _Sheet] = {}
+    decided = {name for v in golden for name in v.scores}
     for name in dict.fromkeys(name for v in golden for name in v.outputs):
         role = Role(name in fed_back, name in classes, name in judged)
-        sheets[name] = _Sheet(name, tolerance, role, shares.get(name, 0.0))
+        sheets[name] = _Sheet(name, tolerance, role, shares.get(name, 0.0), name in decided)
     for vectors in (v for v in golden if v.case.kind != "text"):
         actual = run_case(run, vectors, state)
         _compare(sheets, vectors, actual)
         if vectors.case.chunks is not None and actual.keys() >= vectors.outputs.keys():
             in_parts = run_chunks(run, vectors.inputs, vectors.case.chunks, state)
             for name in (*fed_back, *vectors.case.chunks.outputs):
-                sheets[name].chunked.add(vectors.case.name, in_parts.get(name), actual[name])
+                scores = vectors.scores.get(name)
+                add(
+                    sheets[name].chunked,
+                    vectors.case.name,
+                    in_parts.get(name),
+                    actual[name],
+                    scores,
+                )
     comparable = not any(sheet.free.problems for sheet in sheets.values())
     for vectors in (v for v in golden if v.case.kind == "text" and comparable):
         text = diverge(run, vectors, state)
@@ -85,17 +95,23 @@ class _Sheet:
     tolerance: Tolerance
     role: Role
     spread: float
+    decides: bool
     text: Divergence | None = None
-    free: Tally = field(init=False)
-    local: Tally = field(init=False)
-    chunked: Tally = field(init=False)
+    free: Tally | DecisionTally = field(init=False)
+    local: Tally | DecisionTally = field(init=False)
+    chunked: Tally | DecisionTally = field(init=False)
 
     def __post_init__(self) -> None:
-        self.free = Tally(self.name, self.tolerance, self.role, self.spread)
+        self.free = self._tally(self.role)
         # One step's state is no more than an output: no earlier step has added to its noise.
         local = Role(False, self.role.classes, self.role.answer)
-        self.local = Tally(self.name, self.tolerance, local, self.spread)
-        self.chunked = Tally(self.name, self.tolerance, local, self.spread)
+        self.local = self._tally(local)
+        self.chunked = self._tally(local)
+
+    def _tally(self, role: Role) -> Tally | DecisionTally:
+        if self.decides:
+            return DecisionTally(self.name, self.tolerance, self.spread)
+        return Tally(self.name, self.tolerance, role, self.spread)
 
     def verdict(self) -> OutputParity:
         free, local, chunked = (t.verdict() for t in (self.free, self.local, self.chunked))
@@ -132,12 +148,15 @@ def _compare(sheets: Mapping[str, _Sheet], vectors: GoldenVectors, actual: Array
     case = vectors.case
     if case.kind != "forced":
         for name, expected in vectors.outputs.items():
-            sheets[name].free.add(case.name, actual.get(name), expected)
+            scores = vectors.scores.get(name)
+            add(sheets[name].free, case.name, actual.get(name), expected, scores)
         return
     ours, theirs = (forced_steps(arrays, case.steps) for arrays in (actual, vectors.outputs))
+    behind = forced_steps(vectors.scores, case.steps)
     for step, (mine, source) in enumerate(zip(ours, theirs, strict=True)):
+        where = f"{case.name}, step {step}"
         for name, expected in source.items():
-            sheets[name].local.add(f"{case.name}, step {step}", mine.get(name), expected)
+            add(sheets[name].local, where, mine.get(name), expected, behind[step].get(name))
 
 
 def failures(outputs: Iterable[OutputParity]) -> list[str]:
@@ -149,19 +168,27 @@ def classes_of(manifest: Manifest) -> tuple[str, ...]:
     """The outputs whose largest element is an answer: the task's, else all that may be."""
     if manifest.task is not None:
         return (manifest.task.output,)
-    return class_outputs(manifest.outputs, manifest.state)
+    return class_outputs(manifest.outputs, manifest.state, manifest.decisions)
 
 
-def class_outputs(outputs: Sequence[TensorSpec], state: Sequence[StatePair]) -> tuple[str, ...]:
-    """The outputs whose largest element may be an answer: float, more than one class."""
-    fed_back = {pair.output for pair in state}
+def class_outputs(
+    outputs: Sequence[TensorSpec],
+    state: Sequence[StatePair],
+    decisions: Sequence[Decision] = (),
+) -> tuple[str, ...]:
+    """The outputs that may be an answer: classes, or float scores of more than one."""
+    decided = {decision.output for decision in decisions}
+    others = {pair.output for pair in state} | {decision.values for decision in decisions}
     return tuple(
         spec.name
         for spec in outputs
-        if spec.name not in fed_back
-        and spec.dtype.startswith("float")
-        and len(spec.shape) > 1
-        and spec.shape[-1] != 1
+        if spec.name in decided
+        or (
+            spec.name not in others
+            and spec.dtype.startswith("float")
+            and len(spec.shape) > 1
+            and spec.shape[-1] != 1
+        )
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgedl.runtime.decisions import first_choice
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.golden_runs import Runner
@@ -42,7 +43,7 @@ class Answers:
     """What a model answered on labelled samples: its classes and their loss.
 
     `top1` is int64 with the labels' shape; `losses`, (samples,), are each sample's mean
-    cross-entropy of its labels in nats, for outputs that are logits.
+    cross-entropy of its labels in nats, for outputs that are logits; empty for classes.
     """
 
     top1: Array
@@ -68,21 +69,24 @@ def answer(
         inputs: The model's inputs; the samples lie on their `batch` axes.
         samples: Arrays named after inputs.
         labels: int64, the shape of the output without its last axis.
-        output: The output that holds scores or logits.
+        output: The output that holds scores or logits, or classes: those have no losses.
     """
     top1, losses = [], []
     for part, start, stop in batches(samples, inputs, EVALUATION_BATCH):
         logits = run({**zero_state(inputs, samples, stop - start), **part})[output]
         expected = labels[start:stop]
-        if logits.shape[:-1] != expected.shape:
+        decided = np.issubdtype(logits.dtype, np.integer)
+        classes = first_choice(logits, expected.ndim) if decided else np.argmax(logits, -1)
+        if classes.shape != expected.shape:
             raise InputError(
                 f"labels of shape {list(expected.shape)} don't fit {output!r} of shape "
                 f"{list(logits.shape)}",
                 "there is one label for every position",
             )
-        top1.append(np.argmax(logits, -1))
-        losses.append(_cross_entropy(logits, expected).reshape(len(expected), -1).mean(-1))
-    return Answers(np.concatenate(top1), np.concatenate(losses))
+        top1.append(classes)
+        if not decided:
+            losses.append(_cross_entropy(logits, expected).reshape(len(expected), -1).mean(-1))
+    return Answers(np.concatenate(top1), np.concatenate(losses or [np.zeros(0)]))
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label, its score, and every label's score in the labels' order."""
+    """A label, its score, and every label's score in the labels' order.
+
+    A model whose output is the K best classes gives only their scores, the best first; one
+    whose output is the class itself gives none, and the score is NaN.
+    """
 
     label: str
     score: float
@@ -54,9 +59,15 @@ class Classifier:
                 size in `image_size`; scaled as the task says.
         """
         values = self.model.run_feeds({self.task.input: self.prepare(image)})
-        scores = values[self.task.output][0].tolist()
+        labels, answer = self.task.labels, values[self.task.output][0]
+        for decision in self.model.manifest.decisions:
+            if decision.output == self.task.output:
+                scores = values[decision.values][0].tolist() if decision.values else [math.nan]
+                chosen = [labels[number] for number in np.atleast_1d(answer)]
+                known = zip(chosen, scores, strict=True) if decision.values else ()
+                return Prediction(chosen[0], scores[0], dict(known))
+        scores = answer.tolist()
         best = int(np.argmax(scores))
-        labels = self.task.labels
         return Prediction(labels[best], scores[best], dict(zip(labels, scores, strict=True)))
 
     def prepare(self, image: Array) -> Array:

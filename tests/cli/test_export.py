@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from PIL import Image
 
 from edgedl.export import pipeline
 from edgedl.export.race import Pace
@@ -17,6 +18,8 @@ from tests.export.fake_source import (
     BIAS,
     FEATURES,
     FakeSource,
+    conv_answer,
+    conv_source,
     dense_answer,
     dense_graph,
     dense_source,
@@ -110,6 +113,32 @@ def test_a_device_that_can_not_be_had_ends_a_search_before_any_work(
     assert not (tmp_path / "b").exists()
 
 
+def test_pixels_in_and_the_best_two_out(
+    edgedl: Edgedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _open(monkeypatch, conv_source())
+    bundle, task, image = tmp_path / "m.bundle", tmp_path / "task.json", tmp_path / "image.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "samples.npz", image=pixels)
+    task.write_text(
+        '{"kind": "image-classification", "input": "image", "output": "logits", '
+        '"labels": ["a", "b", "c", "d", "e"], "scale": 0.5, "layout": "NCHW"}'
+    )
+    result = edgedl(
+        "export", "m.fake", "-o", bundle, "--samples", tmp_path / "samples.npz", "--task", task,
+        "--recipe", "fp32", "--no-simplify", "--input-uint8", "scale=1/255", "--output", "top-2",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    tensors = edgedl("inspect", bundle).stdout
+    assert "image: uint8[batch, 1, 6, 6]" in tensors
+    assert "logits_indices: int64[batch, 2]" in tensors
+    assert edgedl("parity", bundle).exit_code == 0
+    Image.fromarray(pixels[0, 0]).save(image)
+    scores = json.loads(edgedl("run", bundle, "--input", image, "--json").stdout)["scores"]
+    best = np.argsort(-conv_answer(pixels[:1] * np.float32(1 / 255))[0])[:2]
+    assert list(scores) == ["abcde"[number] for number in best]
+
+
 @pytest.mark.usefixtures("opened")
 def test_made_up_samples_are_warned_of(edgedl: Edgedl, tmp_path: Path) -> None:
     bundle = tmp_path / "m.bundle"
@@ -146,7 +175,8 @@ def test_an_existing_bundle_is_one_line_and_kept(edgedl: Edgedl, tmp_path: Path)
     "option",
     [("--dynamic", "x=batch"), ("--dynamic", "x:a=batch"), ("--state", "h"), ("--max-drop", "-1"),
      ("--max-drop", "nan"), ("--max-drop", "much"), ("--opset", "5"), ("--opset", "x"),
-     ("--min-ort", "new"), ("--min-ort", ""), ("--no-such-option", "1")],
+     ("--min-ort", "new"), ("--min-ort", ""), ("--no-such-option", "1"),
+     ("--input-uint8", "1/255"), ("--output", "best")],
 )  # fmt: skip
 def test_a_bad_option_is_exit_code_2(
     edgedl: Edgedl, tmp_path: Path, option: tuple[str, str]
@@ -159,7 +189,7 @@ def test_a_bad_option_is_exit_code_2(
 def test_an_export_without_a_place_is_exit_code_2(edgedl: Edgedl) -> None:
     result = edgedl("export", "m.fake")
     assert result.exit_code == 2
-    assert "--output" in result.stderr
+    assert "--bundle" in result.stderr
 
 
 @pytest.mark.usefixtures("opened")

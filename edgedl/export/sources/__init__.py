@@ -43,8 +43,15 @@ class Conversion:
 class Source(Protocol):
     """A trained model. What differs between frameworks, and nothing else."""
 
-    framework: str
-    distributions: tuple[str, ...]
+    @property
+    def framework(self) -> str:
+        """The framework's name."""
+        ...
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """The packages whose versions belong in the manifest."""
+        ...
 
     def input_specs(
         self, samples: Arrays | None, dynamic: Sequence[DynamicAxis]
