@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from edgedl.bench.stats import Ratio, paired_ratio
 
-# A smaller file is no reason to be slower: a tie goes to it only where it was seen to take no
-# more than this factor of the fastest one's time.
-TIE_MOST = 1.02
+# Times and sizes that differ by no more than this factor are alike: no reason to lose quality
+# for the smaller file, nor time that was seen but, in noise, not proved.
+ALIKE = 1.02
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ class Field:
         ratio = self.ratio(ours, theirs)
         return ratio is not None and ratio.verdict == "slower" and ratio.value > self.noise
 
-    def is_tied(self, ours: Contender, fastest: Contender) -> bool:
-        """Whether one may be as fast as the fastest, and was not seen to be much slower."""
-        ratio = self.ratio(ours, fastest)
-        return ratio is not None and ratio.value <= TIE_MOST and not self.is_slower(ours, fastest)
+    def is_no_slower(self, ours: Contender, theirs: Contender) -> bool:
+        """Whether one is no slower than another: neither shown to be, nor seen to be."""
+        ratio = self.ratio(ours, theirs)
+        return ratio is not None and ratio.value <= ALIKE and not self.is_slower(ours, theirs)
 
     def is_settled(self, ours: Contender, fastest: Contender) -> bool:
         """Whether more launches could not change anything: slower, or as good as tied."""
         ratio = self.ratio(ours, fastest)
-        return ratio is not None and (self.is_slower(ours, fastest) or ratio.high <= TIE_MOST)
+        return ratio is not None and (self.is_slower(ours, fastest) or ratio.high <= ALIKE)
 
     @property
     def measured(self) -> list[Contender]:
@@ -94,10 +94,12 @@ def fastest(field: Field) -> Contender:
 
 
 def winner(field: Field) -> Contender:
-    """The fastest; of those tied with it, the smallest file, then the least loss."""
+    """The fastest; of those tied with it the smallest file; of files alike the least loss."""
     first = fastest(field)
-    tied = [c for c in field.measured if not bar(c, field) and field.is_tied(c, first)]
-    return min(tied, key=lambda c: (c.bytes, c.loss, field.to_baseline(c)))
+    tied = [c for c in field.measured if not bar(c, field) and field.is_no_slower(c, first)]
+    smallest = min(c.bytes for c in tied)
+    alike = [c for c in tied if c.bytes <= ALIKE * smallest]
+    return min(alike, key=lambda c: (c.loss, c.bytes, field.to_baseline(c)))
 
 
 def dominator(contender: Contender, field: Field) -> Contender | None:
@@ -105,7 +107,7 @@ def dominator(contender: Contender, field: Field) -> Contender | None:
     for other in field.measured:
         no_worse = (
             other is not contender
-            and not field.is_slower(other, contender)
+            and field.is_no_slower(other, contender)
             and other.bytes <= contender.bytes
             and other.loss <= contender.loss
         )

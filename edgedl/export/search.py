@@ -240,7 +240,7 @@ def _why(best: Contender, field: Field) -> str:
     first = fastest(field)
     if best is first:
         return "the fastest within the budget"
-    return f"as fast as {first.name} within the noise, and {_merits(best, first, field)}"
+    return f"no slower than {first.name} in this noise, and {_merits(best, first, field)}"
 
 
 def _merits(ours: Contender, theirs: Contender, field: Field) -> str:

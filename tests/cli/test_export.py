@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgedl.export import pipeline
 from edgedl.export.race import Pace
+from edgedl.export.recipes import RECIPES
 from tests.cli.conftest import Edgedl, assert_one_error
 from tests.export.fake_source import (
     BIAS,
@@ -64,6 +65,8 @@ def test_a_search_shows_its_evidence(
     edgedl: Edgedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pace, "__init__", partialmethod(Pace.__init__, **QUICK))
+    for name in RECIPES.keys() - {"fp32", "int8-dynamic"}:
+        monkeypatch.delitem(RECIPES, name)
     bundle = tmp_path / "m.bundle"
     result = edgedl(
         "export", "m.fake", "-o", bundle, "--recipe", "auto", "--max-drop", 100, "--json"

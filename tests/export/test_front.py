@@ -18,6 +18,18 @@ def test_a_tie_goes_to_the_smaller_file() -> None:
     assert winner(field).name == "a"
 
 
+def test_of_tied_files_of_a_size_the_one_closer_to_the_source_wins() -> None:
+    alike = contender("a", 30.0, 1000, 0.1), contender("b", 30.05, 995, 0.4)
+    assert winner(field_of(contender("fp32", 40, 4000), *alike)).name == "a"
+
+
+def test_one_seen_to_be_slower_dominates_nothing_however_noisy_it_was() -> None:
+    noisy = Contender("fp16", True, 50, 0.0, (30_000, 75_000) * 4)
+    field = field_of(contender("fp32", 40, 100), noisy)
+    assert not field.is_slower(noisy, field.find("fp32"))
+    assert dominator(field.find("fp32"), field) is None
+
+
 def test_a_smaller_file_seen_to_be_much_slower_is_no_tie_however_noisy_it_was() -> None:
     slow = Contender("b", True, 10, 0.0, (25_000, 55_000) * 4)
     field = field_of(contender("fp32", 40), contender("a", 30, 90), slow)
