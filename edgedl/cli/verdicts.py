@@ -17,7 +17,8 @@ def show_flips(output: OutputParity) -> str:
     if not output.flips:
         return "0"
     clear = f", {output.clear_flips} clear" if output.clear_flips else ""
-    return f"{output.flips}{clear} (<= {output.worst_flip:.2g})"
+    margin = f" (<= {output.worst_flip:.2g})" if output.worst_flip else ""
+    return f"{output.flips}{clear}{margin}"
 
 
 def show_text(output: OutputParity) -> str:

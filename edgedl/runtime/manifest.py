@@ -71,11 +71,12 @@ class OutputParity(Struct, frozen=True):
     `sqnr_db`, `cosine` and `top1` are over all cases together. `sqnr_db` is None where there is no
     noise to divide by: the values are equal. `top1` is the share of
     positions whose largest element is the same, None where an output has no such meaning.
-    `flips` are the others, `clear_flips` those over the tolerance's bound, `worst_flip` the
-    largest margin that flipped. `least_multiple` is what the element-wise tolerance would
-    have to be multiplied with to pass: at most 1 where it does; None where there is none,
-    or where no multiple would do. For the noise ratio and the flips the least tolerances
-    are `sqnr_db` and `worst_flip` themselves.
+    `flips` are the others (of whole numbers, the values that differ), `clear_flips` those
+    over the tolerance's bound, `worst_flip` the largest margin that flipped.
+
+    `least_multiple` is what the element-wise tolerance would have to be multiplied with to
+    pass: at most 1 where it does; None where there is none, or where no multiple would do.
+    For the noise ratio and the flips the least tolerances are `sqnr_db` and `worst_flip`.
 
     For a stateful model `local_*` are over single steps that start from the source's own
     state, and `chunks_max_abs` is between the model's own answer to a sequence in parts

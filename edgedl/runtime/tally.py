@@ -15,6 +15,10 @@ from edgedl.runtime.manifest import OutputParity, Tolerance
 # ratio scatters. Each must come within a factor of four of the noise allowed in all.
 CASE_MARGIN_DB = 6.0
 
+# NumPy's kinds of integers and booleans. An index that is one too large is as wrong as one
+# that is a hundred too large: they have no noise, they are right or not.
+WHOLE = "iub"
+
 
 @dataclass(frozen=True)
 class Role:
@@ -38,6 +42,7 @@ class Tally:
     role: Role
     spread: float
     cases: int = 0
+    whole: bool = False
     signal: float = 0.0
     noise: float = 0.0
     least_sqnr: float = math.inf
@@ -64,7 +69,11 @@ class Tally:
             self.problems.append(f"{case}: {problem}")
             self.worst_case = self.worst_case or case
             return
-        if self.role.classes and has_positions(expected):
+        if expected.dtype.kind in WHOLE:
+            self.whole = True
+            self.positions += expected.size
+            self.flips += int(np.sum(actual != expected))
+        elif self.role.classes and has_positions(expected):
             self._count_flips(case, actual, expected)
         a, b = actual.astype(np.float64), expected.astype(np.float64)
         finite = np.isfinite(b)
@@ -129,6 +138,8 @@ class Tally:
 
     def _out_of_tolerance(self, sqnr: float | None) -> str:
         limit, attainable = self.tolerance, math.isfinite(self.multiple)
+        if self.whole:
+            return self._otherwise()
         if limit.element_wise and self.excess > 0:
             return (
                 f"max |a-b| {self.max_abs:.3g} in case {self.worst_case} is over "
@@ -136,6 +147,16 @@ class Tally:
                 + (f"; {self.multiple:.3g} times that would do" if attainable else "")
             )
         return self._too_noisy(sqnr) or self._clearly_flipped()
+
+    def _otherwise(self) -> str:
+        allowed = 0.0 if self.tolerance.element_wise else self.tolerance.max_drop or 0.0
+        share = 100.0 * self.flips / self.positions if self.positions else 0.0
+        if share <= allowed or (self.role.state and not self.tolerance.element_wise):
+            return ""
+        return (
+            f"{self.flips} of {self.positions} whole numbers differ, one in case "
+            f"{self.worst_case}; at most {allowed:g} % may"
+        )
 
     def _too_noisy(self, sqnr: float | None) -> str:
         limit = self.tolerance.min_sqnr_db

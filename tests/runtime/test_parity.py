@@ -115,6 +115,31 @@ def test_integers_and_empty_outputs_are_compared() -> None:
     assert compare(np.zeros((0, 3)), np.zeros((0, 3)), exact).passed
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "differing", "passes"),
+    [
+        (Tolerance(atol=1e-5, rtol=1e-4), 0, True),
+        (Tolerance(atol=1e-5, rtol=1e-4), 1, False),
+        (Tolerance(min_sqnr_db=15.0, max_drop=2.0), 1, True),
+        (Tolerance(min_sqnr_db=15.0, max_drop=2.0), 2, False),
+        (Tolerance(min_sqnr_db=15.0), 1, False),
+    ],
+)
+def test_whole_numbers_are_right_or_not(tolerance: Tolerance, differing: int, passes: bool) -> None:
+    # One more than 50,000 is noise of 94 dB, and within 1e-4 of it.
+    expected = np.full(50, 50_000)
+    actual = expected + (np.arange(50) < differing)
+    row = compare(actual, expected, tolerance)
+    assert (row.passed, row.flips, row.positions) == (passes, differing, 50)
+    if not passes:
+        assert row.reason.startswith(f"{differing} of 50 whole numbers differ, one in case only")
+
+
+def test_truth_values_are_whole_numbers_too() -> None:
+    tolerance = Tolerance(min_sqnr_db=0.0, max_drop=1.0)
+    assert not compare(np.array([True, True]), np.array([True, False]), tolerance).passed
+
+
 def test_the_noise_ratio_is_in_decibels_of_power() -> None:
     # Signal 9 + 16 = 25, noise 0.5 ** 2 = 0.25: a ratio of 100, 20 dB.
     actual, expected = [3.0, 4.5], [3.0, 4.0]
