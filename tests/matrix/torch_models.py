@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -296,19 +297,43 @@ def rnn() -> nn.Module:
     return Recurrent(nn.RNN(6, 16, 2, nonlinearity="relu", batch_first=True))
 
 
-def write_program(folder: Path) -> None:
+def save_signal(folder: Path) -> None:
     """A program whose batch and length are free, the length a multiple of 2."""
     torch.manual_seed(0)
-    batch, half = torch.export.Dim("batch"), torch.export.Dim("half", min=5, max=256)
+    batch, half = torch.export.Dim("batch"), torch.export.Dim("half", min=6, max=256)
     shapes = {"signal": {0: batch, 2: 2 * half}}
-    program = torch.export.export(Conv1d().eval(), (torch.zeros(2, 4, 24),), dynamic_shapes=shapes)
-    torch.export.save(program, folder / "program.pt2")
+    _save(Conv1d(), (torch.zeros(2, 4, 24),), shapes, folder / "signal.pt2")
+
+
+def save_lstm(folder: Path) -> None:
+    """A program with a recurrent layer: torch.export fixes its length."""
+    torch.manual_seed(0)
+    lstm = Recurrent(nn.LSTM(6, 16, 2, batch_first=True, bidirectional=True), 32)
+    shapes = {"x": {0: torch.export.Dim("batch")}}
+    _save(lstm, (torch.zeros(2, 12, 6),), shapes, folder / "lstm.pt2")
+
+
+def save_encoder(folder: Path) -> None:
+    """A Transformer encoder over tokens, both axes free."""
+    torch.manual_seed(0)
+    shapes = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("time", max=128)}}
+    _save(Encoder(), (torch.ones(2, 12, dtype=torch.int64),), shapes, folder / "encoder.pt2")
+
+
+def _save(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(torch.export.export(module.eval(), inputs, dynamic_shapes=shapes), file)
 
 
 TIME = ("time", 12)
 SEQUENCE = {"x": Input(("batch", TIME, 6))}
 TOKENS = {"tokens": Input(("batch", TIME), "int64", high=30)}
 IMAGE = Input(("batch", 3, ("height", 32), ("width", 40)))
+
+
+def program(name: str, prepare: Callable[[Path], None], inputs: dict[str, Input]) -> Entry:
+    file = prepare.__name__.removeprefix("save_")
+    return Entry(f"torch pt2 {name}", f"{{models}}/{file}.pt2", inputs, prepare=prepare)
 
 
 def entry(name: str, factory: str, inputs: dict[str, Input], **known: str) -> Entry:
@@ -363,5 +388,12 @@ ENTRIES = (
         "tied axes",
         "Pair",
         {"left": Input(("batch", ("m", 5), 4)), "right": Input(("batch", ("n", 5), 6))},
+    ),
+    program("conv1d", save_signal, {"signal": Input(("batch", 4, ("signal_2", 24)))}),
+    program("lstm", save_lstm, {"x": Input(("batch", 12, 6))}),
+    program(
+        "transformer encoder",
+        save_encoder,
+        {"tokens": Input(("batch", ("tokens_1", 12)), "int64", high=30)},
     ),
 )
