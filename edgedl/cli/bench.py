@@ -50,7 +50,7 @@ from edgedl.runtime.worker import Case
     multiple=True,
     type=Parsed("size", axis_size),
     metavar="AXIS=N",
-    help="The size of another dynamic axis; 1 when left out.",
+    help="The size of another dynamic axis; the least that is proved when left out: 1, mostly.",
 )
 @click.option(
     "--launches",

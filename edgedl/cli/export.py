@@ -143,7 +143,7 @@ def version(text: str) -> str:
 def command(as_json: bool, **options: Any) -> None:
     """Turn a trained model into a verified bundle.
 
-    SOURCE is a .keras or .onnx file, a SavedModel directory, or file.py:factory or
+    SOURCE is a .keras, .pt2 or .onnx file, a SavedModel directory, or file.py:factory or
     package.module:factory that returns a Keras model or an nn.Module. Every stage is
     compared with the framework's own outputs; a stage that disagrees ends the export with
     exit code 3, and nothing is written.

@@ -14,13 +14,11 @@ import onnx
 import onnxruntime as ort
 
 from edgedl.export.ranges import Extremes, Histogram, Range
-from edgedl.export.samples import OTHER_SIZES, Samples
+from edgedl.export.samples import Samples
 from edgedl.export.surgery import weights_of
 from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.golden import Arrays
 from edgedl.runtime.host import usable_cpus
-from edgedl.runtime.manifest import dynamic_axes
-from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
 from edgedl.runtime.session import ENGINE_ERRORS
 
@@ -66,13 +64,12 @@ class Activations:
             yield self.look(feeds, names)
 
     def _calls(self, samples: Samples, names: Collection[str]) -> Iterator[Arrays]:
-        axes = [axis for axis in dynamic_axes(samples.specs) if axis != BATCH]
         size = self._batch(samples, names)
         for start in range(0, samples.count, size):
             feeds = samples.part(range(start, min(start + size, samples.count)))
             yield feeds
-            for other in OTHER_SIZES if axes else ():
-                yield resize_axes(feeds, samples.specs, dict.fromkeys(axes, other))
+            for other in samples.others:
+                yield resize_axes(feeds, samples.specs, other)
 
     def _batch(self, samples: Samples, names: Collection[str]) -> int:
         """As many samples as keep the looked-at tensors within `LARGEST_BATCH_BYTES`."""

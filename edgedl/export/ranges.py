@@ -32,7 +32,8 @@ class Extremes:
     high: float = -math.inf
 
     def plus(self, values: Array) -> Extremes:
-        """With more values."""
+        """With more values; the infinity that fills a mask says nothing of a range."""
+        values = values[np.isfinite(values)]
         if not values.size:
             return self
         return Extremes(min(self.low, float(values.min())), max(self.high, float(values.max())))
@@ -60,7 +61,8 @@ class Histogram:
         return cls(np.zeros(BINS, np.int64), 0.0, Extremes())
 
     def plus(self, values: Array) -> Histogram:
-        """With more values; the range doubles until they are in it."""
+        """With more values; the range doubles until those that are finite are in it."""
+        values = values[np.isfinite(values)]
         reach = float(np.abs(values).max(initial=0.0))
         counts, top = self.counts, self.top
         if top == 0.0:

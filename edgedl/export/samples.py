@@ -40,13 +40,18 @@ Moves = Sequence[Sequence[Mapping[str, int]]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Named inputs, the samples on their batch axis, and where they came from."""
+    """Named inputs, the samples on their batch axis, and where they came from.
+
+    `others` are sizes of the axes beside the batch, not the samples' own, that the source
+    runs too.
+    """
 
     arrays: Arrays
     specs: tuple[TensorSpec, ...]
     origin: str
     sha256: str
     empty: bool = False
+    others: tuple[Mapping[str, int], ...] = ()
 
     @property
     def count(self) -> int:
@@ -207,6 +212,24 @@ def golden_cases(
         least = {a: min(m[a] for group in chosen for m in group if a in m) for a in interface.axes}
         cases.append(_rollout(interface, samples, least))
     return cases
+
+
+def other_sizes(samples: Samples, golden: Sequence[GoldenCase]) -> tuple[Mapping[str, int], ...]:
+    """The least and the largest sizes beside the batch that golden cases prove, without the
+    samples' own.
+    """
+    own = {
+        dim: size
+        for spec in samples.specs
+        for dim, size in zip(spec.shape, samples.arrays[spec.name].shape, strict=True)
+    }
+    found: list[dict[str, int]] = []
+    for case in golden:
+        sizes = {axis: size for axis, size in case.sizes.items() if axis != BATCH}
+        if case.is_single and any(size != own[axis] for axis, size in sizes.items()):
+            found.append(sizes)
+    ordered = sorted(found, key=lambda sizes: sum(sizes.values()))
+    return tuple(ordered[:1] + [sizes for sizes in ordered[-1:] if sizes != ordered[0]])
 
 
 def usual_moves(interface: Interface, samples: Samples) -> Moves:

@@ -79,6 +79,8 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     )
     golden_samples, calibration = samples.split(given, evaluation)
     asked, refused = ask_source(ask, interface, golden_samples)
+    others = samples.other_sizes(given, [v.case for v in asked])
+    calibration = replace(calibration, others=others)
     golden = [_scores_apart(vectors, interface.decisions) for vectors in asked]
     _check_repeatable(ask, golden[0])
     single = [(v.case.sizes, v.outputs) for v in golden if v.case.is_single]
@@ -155,7 +157,8 @@ def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:
         if not np.array_equal(again[name], expected, equal_nan=expected.dtype.kind == "f"):
             raise SourceError(
                 f"the source's output {name!r} differs from run to run on one input",
-                "is dropout left on? put the model in inference mode",
+                "is dropout left on, or noise drawn, in inference too? A torch module's forward "
+                "passes training=self.training",
             )
 
 

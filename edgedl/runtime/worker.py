@@ -37,7 +37,8 @@ from edgedl.runtime.resize import resize_axes
 class Case(Struct, frozen=True, tag="measure", tag_field="request"):
     """One planned launch.
 
-    `sizes` are the dynamic axes' sizes, 1 where not given. `subject` is
+    `sizes` are the dynamic axes' sizes; one that is not given has the least of the golden
+    vectors, which is 1 unless the source itself can't run that. `subject` is
     `file.py:factory`, something else to measure on the same inputs (a framework, say):
     `factory(inputs, threads, *subject_args)` returns a callable without arguments
     whose result is a dict of arrays or None. `tolerance` is what its answer is held to,
@@ -284,8 +285,9 @@ def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | No
             f"bundle {bundle.manifest.name!r} has no dynamic axis {unknown[0]!r}",
             f"it has: {', '.join(sorted(axes)) or 'none'}",
         )
-    sizes = {axis: case.sizes.get(axis, 1) for axis in axes}
     golden = read_golden(bundle)
+    calls = [vectors.case.sizes for vectors in golden if vectors.case.is_single]
+    sizes = {axis: case.sizes.get(axis, min(call[axis] for call in calls)) for axis in axes}
     for vectors in golden:
         if vectors.case.is_single and vectors.case.sizes == sizes:
             return vectors.inputs, vectors

@@ -13,8 +13,10 @@ from edgedl.export.axes import movable_sizes
 from edgedl.export.batch import is_batch
 from edgedl.export.errors import BakedAxisError, ConversionError, SourceError
 from edgedl.export.interface import Interface
+from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Conversion
+from edgedl.export.study import study_source
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import TensorSpec
 from tests.export.conftest import Export
@@ -102,6 +104,27 @@ def test_refused_sizes_are_in_the_manifest(export: Export, tmp_path: Path) -> No
     refused = bundle.manifest.provenance["sizes_refused_by_source"]
     assert {r["sizes"]["time"] for r in refused} == {1, 7}
     assert "wider" in refused[0]["reason"]
+
+
+def test_calibration_runs_no_size_that_the_source_refuses(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=normal(0, 8, 12, 6))
+    request = ExportRequest("m", tmp_path / "b", samples=tmp_path / "samples.npz")
+    assert study_source(_conv_source(9), request).calibration.others == ({"time": 20}, {"time": 24})
+    assert study_source(_conv_source(1), request).calibration.others == ({"time": 1}, {"time": 7})
+
+
+def test_sizes_that_answer_nothing_are_refused(tmp_path: Path) -> None:
+    source = FakeSource(
+        (TensorSpec("x", "float32", ("batch", "time", 6)),),
+        ("y",),
+        lambda feeds: (feeds["x"][:, 8:],),
+        (),
+    )
+    np.savez(tmp_path / "samples.npz", x=normal(0, 8, 12, 6))
+    request = ExportRequest("m", tmp_path / "b", samples=tmp_path / "samples.npz")
+    refused = study_source(source, request).refused
+    assert [r.sizes for r in refused] == [{"time": 1}, {"time": 7}]
+    assert "answers nothing" in refused[0].reason
 
 
 def _pinning(interface: Any, example: Any, opset: int) -> Any:
