@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgedl.runtime.manifest import Tolerance
 from edgedl.runtime.worker import (
     Answer,
     Case,
@@ -170,6 +171,17 @@ def test_a_variants_answer_is_held_to_its_own_tolerance(classifier_bundle: Path)
     (row,) = measured(Case(str(classifier_bundle), "rounded", **QUICK)).parity
     assert row.passed
     assert row.max_abs > 1e-3
+
+
+@pytest.mark.parametrize(("above", "passes"), [(5.0, True), (7.0, False)])
+def test_one_golden_case_may_be_noisier_than_all_together(
+    classifier_bundle: Path, above: float, passes: bool
+) -> None:
+    (row,) = measured(Case(str(classifier_bundle), "rounded", **QUICK)).parity
+    assert row.sqnr_db is not None
+    least = Tolerance(min_sqnr_db=row.sqnr_db + above)
+    (held,) = measured(Case(str(classifier_bundle), "rounded", tolerance=least, **QUICK)).parity
+    assert held.passed is passes
 
 
 def test_a_subject_is_measured_and_checked(
