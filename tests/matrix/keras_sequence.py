@@ -60,7 +60,7 @@ def gru() -> keras.Model:
     """A GRU as it is by default: the reset gate after the product."""
     keras.utils.set_random_seed(0)
     return _over_time(
-        layers.GRU(16, return_sequences=True, bias_initializer="glorot_uniform"),
+        layers.GRU(16, return_sequences=True, bias_initializer="random_normal"),
         layers.Dense(4, name="logits"),
     )
 
@@ -68,14 +68,19 @@ def gru() -> keras.Model:
 def gru_reset_before() -> keras.Model:
     """A GRU as the paper has it: the reset gate before the product."""
     keras.utils.set_random_seed(0)
-    return _over_time(layers.GRU(16, reset_after=False), layers.Dense(4, name="logits"))
+    return _over_time(
+        layers.GRU(16, reset_after=False, bias_initializer="random_normal"),
+        layers.Dense(4, name="logits"),
+    )
 
 
 def gru_bidirectional() -> keras.Model:
     """A bidirectional GRU."""
     keras.utils.set_random_seed(0)
     return _over_time(
-        layers.Bidirectional(layers.GRU(8, return_sequences=True)),
+        layers.Bidirectional(
+            layers.GRU(8, return_sequences=True, bias_initializer="random_normal")
+        ),
         layers.Bidirectional(layers.GRU(8, use_bias=False)),
         layers.Dense(4, name="logits"),
     )
@@ -85,7 +90,7 @@ def simple_rnn() -> keras.Model:
     """SimpleRNN, with tanh and with relu."""
     keras.utils.set_random_seed(0)
     return _over_time(
-        layers.SimpleRNN(16, return_sequences=True),
+        layers.SimpleRNN(16, return_sequences=True, bias_initializer="random_normal"),
         layers.SimpleRNN(8, activation="relu"),
         layers.Dense(4, name="logits"),
     )

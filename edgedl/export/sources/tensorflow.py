@@ -87,6 +87,7 @@ def to_onnx(
             import tf2onnx
 
             from edgedl.export.sources import tensorflow_operators as operators
+            from edgedl.export.sources.tensorflow_recurrent import RecurrentLoops
     except ImportError as error:
         raise MissingExtraError(f"tf2onnx ({error})", "tensorflow") from error
     try:
@@ -98,7 +99,7 @@ def to_onnx(
                 output_names=outputs,
                 opset=opset or DEFAULT_OPSET,
                 custom_op_handlers=dict(operators.HANDLERS),
-                custom_rewriter=list(operators.REWRITERS),
+                custom_rewriter=[*operators.REWRITERS, RecurrentLoops()],
             )
     except CONVERSION_ERRORS as error:
         raise ConversionError(f"tf2onnx: {one_line(error)}") from error
