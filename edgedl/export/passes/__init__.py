@@ -11,7 +11,14 @@ from collections.abc import Callable
 
 from onnx import ModelProto
 
-from edgedl.export.passes import dense_rank, global_pool
+from edgedl.export.passes import (
+    dense_rank,
+    embedding_index,
+    global_pool,
+    input_scale,
+    layer_norm,
+    shape_arithmetic,
+)
 from edgedl.export.passes.wiring import PassResult
 
 __all__ = ["PASSES", "PassResult"]
@@ -19,5 +26,9 @@ __all__ = ["PASSES", "PassResult"]
 # In the order in which they are carried out.
 PASSES: dict[str, Callable[[ModelProto], PassResult]] = {
     "dense-rank": dense_rank.run,
+    "embedding-index": embedding_index.run,
     "global-pool": global_pool.run,
+    "input-scale": input_scale.run,
+    "layer-norm": layer_norm.run,
+    "shape-arithmetic": shape_arithmetic.run,
 }
