@@ -7,6 +7,7 @@ import msgspec
 
 from edgedl.bench.report import Table
 from edgedl.cli.evidence import show_quality, show_top1
+from edgedl.cli.locate import show_located
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
 from edgedl.cli.verdicts import show_flips, show_noise, show_sequences
@@ -21,8 +22,19 @@ from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantP
 @variant_option
 @device_option
 @json_flag
+@click.option(
+    "--locate", is_flag=True, help="Show where a variant leaves another: node by node, on this CPU."
+)
+@click.option(
+    "--against", default="fp32", show_default=True, metavar="V", help="For --locate: the other one."
+)
 def command(
-    bundle: str, variants: tuple[str, ...], devices: tuple[str, ...], as_json: bool
+    bundle: str,
+    variants: tuple[str, ...],
+    devices: tuple[str, ...],
+    as_json: bool,
+    locate: bool,
+    against: str,
 ) -> None:
     """Prove that a bundle answers what its source framework answered.
 
@@ -30,9 +42,17 @@ def command(
     labelled samples where the bundle has some, in a fresh process on the device. Exit
     code 1: a file is missing or damaged; 3: a variant left its tolerance or budget.
 
+    With --locate nothing is judged: variants are compared with another one node by node,
+    each node's own error beside the accumulated one, and the first that breaks is named. It
+    needs the export's packages.
+
     \b
     edgedl parity digits.bundle
+    edgedl parity digits.bundle --locate --variant int8-static
     """
+    if locate:
+        show_located(bundle, variants, against, as_json)
+        return
     answers: list[ParityAnswer] = []
     failure: EdgedlError | None = None
     for device in devices:

@@ -11,6 +11,7 @@ import onnx
 from edgedl.export import graph
 from edgedl.export.convert import FloatModel
 from edgedl.export.errors import ConversionError
+from edgedl.export.locate import blame
 from edgedl.export.passes import PASSES, PassResult
 from edgedl.export.passes.simplify import simplify
 from edgedl.export.stages import FLOAT_TOLERANCE, Reference, StageReport, Stopwatch, Tell, runner
@@ -30,7 +31,9 @@ def simplify_checked(model: FloatModel, study: Study, scratch: Path, tell: Tell)
     if result.model is not None:
         try:
             simpler = graph.conform(result.model, study.interface)
-            outputs = _compare(simpler, _answers(model.model, study), study, "simplify")
+            outputs = _compare(
+                simpler, model.model, _answers(model.model, study), study, "simplify"
+            )
         except (ConversionError, EngineError, ParityError) as error:
             reason = error.message
         else:
@@ -58,7 +61,7 @@ def apply_passes(
         answers = answers or _answers(model.model, study)
         try:
             changed = graph.conform(result.model, study.interface)
-            outputs = _compare(changed, answers, study, name)
+            outputs = _compare(changed, current, answers, study, name)
         except (ConversionError, EngineError, ParityError) as error:
             rejected.append({"pass": name, "reason": error.message})
             tell(StageReport(name, f"not used: {error.message}", watch.lap()))
@@ -75,11 +78,16 @@ def _answers(before: onnx.ModelProto, study: Study) -> Reference:
 
 
 def _compare(
-    changed: onnx.ModelProto, answers: Reference, study: Study, stage: str
+    changed: onnx.ModelProto,
+    before: onnx.ModelProto,
+    answers: Reference,
+    study: Study,
+    stage: str,
 ) -> tuple[OutputParity, ...]:
     """Parity with the model before it, then with the source."""
     run = runner(changed, study.interface)
     failed = failures(answers.compare(run, FLOAT_TOLERANCE))
     if failed:
-        raise ParityError(f"differs from the model before it: {'; '.join(failed)}")
+        where = blame(before, changed, study.example, study.interface.inputs, FLOAT_TOLERANCE)
+        raise ParityError(f"differs from the model before it: {'; '.join(failed)}{where}")
     return study.reference.require(stage, run, FLOAT_TOLERANCE)

@@ -110,7 +110,7 @@ def rewritten(
 
 def _drop_unused(model: ModelProto) -> None:
     graph = model.graph
-    used = _outputs(model) | {name for node in graph.node for name in _names_read(node)}
+    used = _outputs(model) | {name for node in graph.node for name in names_read(node)}
     kept = [i for i in graph.initializer if i.name in used]
     if len(kept) < len(graph.initializer):
         copies = [TensorProto.FromString(i.SerializeToString()) for i in kept]
@@ -118,14 +118,14 @@ def _drop_unused(model: ModelProto) -> None:
         graph.initializer.extend(copies)
 
 
-def _names_read(node: NodeProto) -> set[str]:
+def names_read(node: NodeProto) -> set[str]:
     """What a node reads, its subgraphs' nodes included."""
     names = set(node.input)
     for held in node.attribute:
         for graph in (*([held.g] if held.type == onnx.AttributeProto.GRAPH else ()), *held.graphs):
             names |= {v.name for v in graph.output}
             for inner in graph.node:
-                names |= _names_read(inner)
+                names |= names_read(inner)
     return names
 
 
@@ -141,7 +141,7 @@ def in_order(model: ModelProto) -> ModelProto:
     made: set[str] = set()
     ordered: list[NodeProto] = []
     while waiting:
-        ready = [n for n in waiting if not (_names_read(n) & made_here) - made]
+        ready = [n for n in waiting if not (names_read(n) & made_here) - made]
         if not ready:  # a circle: onnx.checker says so
             ready = waiting
         ordered += ready

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import onnx
+
 from edgedl.export import graph
 from edgedl.export.errors import ConversionError, RecipeError
 from edgedl.export.judgement import Verdict
+from edgedl.export.locate import blame
 from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
@@ -16,6 +19,7 @@ from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.surgery import prepared
 from edgedl.export.unquantised import unquantised
 from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.golden import largest_call
 
 ALL = "all"
 
@@ -96,7 +100,7 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
     made, verdict = judge_variant(recipe, material, request)
     if verdict.disagreement:
         raise ParityError(
-            f"parity failed after {recipe.name}: {verdict.disagreement}",
+            f"parity failed after {recipe.name}: {verdict.disagreement}{_blame(made, material)}",
             "nothing was written; the source and this model disagree",
         )
     if verdict.exceeded:
@@ -106,6 +110,18 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
         )
     tell(StageReport(recipe.name, "made", watch.lap(), verdict.outputs, verdict.quality))
     return made
+
+
+def _blame(made: Made, material: Material) -> str:
+    """The first node that breaks, in words."""
+    reference = material.judgement.reference
+    return blame(
+        prepared(material.model),
+        onnx.load_model_from_string(made.content),
+        largest_call(reference.golden).inputs,
+        reference.interface.inputs,
+        made.variant.tolerance,
+    )
 
 
 def judge_variant(

@@ -82,6 +82,8 @@ def test_a_faulty_pass_is_not_used(
     assert result.passes == ()
     assert [r["pass"] for r in result.passes_rejected] == ["faulty"]
     assert reason in result.passes_rejected[0]["reason"]
+    where = "first node that breaks: sum (Gemm), local SQNR"
+    assert (where in result.passes_rejected[0]["reason"]) == (faulty is wrong)
     assert stages[-1].detail.startswith("not used: ")
 
 
