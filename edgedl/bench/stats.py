@@ -132,3 +132,17 @@ def paired_ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -
     reach = T_975[min(logs.size - 2, len(T_975) - 1)] * logs.std(ddof=1) / np.sqrt(logs.size)
     centre = logs.mean()
     return Ratio(*(float(np.exp(x)) for x in (centre, centre - reach, centre + reach)))
+
+
+def ratio_through(ours: Ratio, theirs: Ratio) -> Ratio:
+    """The ratio of two cases that share no round, each compared with a third one.
+
+    Source: G. Y. Zou and A. Donner, Construction of confidence limits about effect measures,
+    Statistics in Medicine 27 (2008) 1693-1702: the distances from estimate to limit add up
+    like standard errors. Here on logarithms.
+    """
+    a, a_low, a_high = np.log([ours.value, ours.low, ours.high])
+    b, b_low, b_high = np.log([theirs.value, theirs.low, theirs.high])
+    low = a - b - np.hypot(a - a_low, b_high - b)
+    high = a - b + np.hypot(a_high - a, b - b_low)
+    return Ratio(*(float(np.exp(x)) for x in (a - b, low, high)))

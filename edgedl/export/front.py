@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.stats import Ratio, paired_ratio, ratio_through
 
 # Times and sizes that differ by no more than this factor are alike: no reason to lose quality
 # for the smaller file, nor time that was seen but, in noise, not proved.
@@ -46,13 +46,18 @@ class Field:
         return 1.0 if ratio is None else ratio.distance
 
     def ratio(self, ours: Contender, theirs: Contender) -> Ratio | None:
-        """How much longer one takes than the other; None where no two rounds had both."""
-        return Ratio(1, 1, 1) if ours is theirs else paired_ratio(ours.medians, theirs.medians)
+        """How much longer one takes than the other; None where one was not measured.
 
-    def to_baseline(self, contender: Contender) -> float:
-        """A contender's time as a share of the baseline's; infinite where not measured."""
-        ratio = self.ratio(contender, self.find(self.baseline))
-        return float("inf") if ratio is None else ratio.value
+        Of the rounds that had both; where none had, each beside the baseline.
+        """
+        if ours is theirs:
+            return Ratio(1, 1, 1)
+        direct = paired_ratio(ours.medians, theirs.medians)
+        if direct is not None:
+            return direct
+        baseline = self.find(self.baseline).medians
+        first, second = (paired_ratio(c.medians, baseline) for c in (ours, theirs))
+        return None if first is None or second is None else ratio_through(first, second)
 
     def is_slower(self, ours: Contender, theirs: Contender) -> bool:
         """Whether one is shown to be slower, by more than equal files differ."""
@@ -72,7 +77,8 @@ class Field:
     @property
     def measured(self) -> list[Contender]:
         """Those with a ratio to the baseline."""
-        return [c for c in self.contenders if self.to_baseline(c) < float("inf")]
+        baseline = self.find(self.baseline)
+        return [c for c in self.contenders if self.ratio(c, baseline) is not None]
 
 
 def bar(contender: Contender, field: Field) -> str:
@@ -88,9 +94,13 @@ def bar(contender: Contender, field: Field) -> str:
 
 
 def fastest(field: Field) -> Contender:
-    """The one with the least time among those that may be the default."""
-    able = [c for c in field.measured if not bar(c, field)]
-    return min(able, key=field.to_baseline)
+    """The one that none is faster than, of those that may be the default; by rounds in common."""
+    best = field.find(field.baseline)
+    for contender in field.measured:
+        ratio = field.ratio(contender, best)
+        if ratio is not None and ratio.value < 1 and not bar(contender, field):
+            best = contender
+    return best
 
 
 def winner(field: Field) -> Contender:
@@ -99,7 +109,7 @@ def winner(field: Field) -> Contender:
     tied = [c for c in field.measured if not bar(c, field) and field.is_no_slower(c, first)]
     smallest = min(c.bytes for c in tied)
     alike = [c for c in tied if c.bytes <= ALIKE * smallest]
-    return min(alike, key=lambda c: (c.loss, c.bytes, field.to_baseline(c)))
+    return min(alike, key=lambda c: (c.loss, c.bytes))
 
 
 def dominator(contender: Contender, field: Field) -> Contender | None:

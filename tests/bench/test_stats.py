@@ -11,6 +11,7 @@ from edgedl.bench.stats import (
     median_interval,
     paired_ratio,
     percentile,
+    ratio_through,
 )
 
 
@@ -107,3 +108,20 @@ def test_two_launches_of_one_file_are_told_apart_in_5_of_100_trials(count: int) 
         assert ratio is not None
         apart += ratio.verdict != "inconclusive"
     assert 0.03 <= apart / 1000 <= 0.07
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_cases_that_share_no_round_are_compared_through_a_third(count: int) -> None:
+    rng = np.random.default_rng(count)
+    held = 0
+    for _ in range(1000):
+        sides = []
+        for truth in (0.8, 0.5):
+            ours, third = np.exp(rng.normal(0, 0.03, (2, count)))
+            ratio = paired_ratio((truth * ours).tolist(), third.tolist())
+            assert ratio is not None
+            sides.append(ratio)
+        through = ratio_through(*sides)
+        assert through.low < through.value < through.high
+        held += through.low <= 0.8 / 0.5 <= through.high
+    assert held / 1000 >= 0.94

@@ -78,6 +78,17 @@ def test_the_front_is_of_time_bytes_and_loss() -> None:
     assert by.name in ("fast", "small", "twin")
 
 
+def test_those_that_never_ran_in_one_round_are_compared_through_the_baseline() -> None:
+    first, rest = medians(40), medians(40)
+    early = Contender("early", True, 60, 0.2, (*medians(30)[:4], *(None,) * 4))
+    late = Contender("late", True, 50, 0.2, (*(None,) * 4, *medians(20)[4:]))
+    field = field_of(Contender("fp32", False, 100, 0.0, first[:4] + rest[4:]), early, late)
+    assert winner(field).name == "late"
+    by = dominator(early, field)
+    assert by is not None
+    assert by.name == "late"
+
+
 def test_what_was_not_measured_is_neither() -> None:
     unmeasured = Contender("late", True, 1, 0.0, (None,) * 7 + (10,))
     field = field_of(contender("fp32", 40), unmeasured)
