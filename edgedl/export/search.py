@@ -272,7 +272,13 @@ def rejections(found: Search) -> list[dict[str, Any]]:
 
 def notes(findings: Findings, max_drop: float) -> tuple[str, ...]:
     """What a reader of the evidence must know."""
-    short = {shortage(t.known.quality, max_drop) for t in findings.tried if t.quantised}
+    qualities = [t.known.quality for t in findings.tried if t.quantised]
+    short = {shortage(quality, max_drop) for quality in qualities}
+    short |= {
+        f"no labels: judged by the top-1 agreement of {q.samples} samples; --eval tells more"
+        for q in qualities
+        if q is not None and q.metric == "agreement"
+    }
     open_ends = unsettled(findings.line_up)
     told = f"not told apart in {len(findings.track.laps)} rounds: {', '.join(open_ends)}"
     return tuple(note for note in (*sorted(short), told if open_ends else "") if note)

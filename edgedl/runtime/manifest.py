@@ -291,10 +291,10 @@ class Candidate(Struct, frozen=True):
 class Search(Struct, frozen=True):
     """How the default variant was found: the candidates, the losers included, as measured.
 
-    All ran on `device` at batch 1, every other dynamic axis at 1, in fresh processes, once a
-    round each, in random order. `again_ns` is the baseline's file launched a second time in
-    each round, under another name: what two equal files differ by is the noise. Durations
-    in seconds.
+    All ran on `device` at batch 1, every other dynamic axis at its least golden size, in fresh
+    processes, once a round each, in random order. `again_ns` is the baseline's file launched
+    a second time in each round, under another name: what two equal files differ by is the
+    noise. Durations are in seconds.
     """
 
     device: Name

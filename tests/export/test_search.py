@@ -103,6 +103,23 @@ def test_those_that_can_not_be_told_apart_run_longer_and_the_end_is_noted() -> N
     assert "int8-dynamic" in note
 
 
+@pytest.mark.parametrize(
+    ("quality", "said"),
+    [
+        (Quality("agreement", 1.0, 1.0, 1.0, 64), "no labels: judged by the top-1 agreement of 64"),
+        (Quality("accuracy", 0.9, 0.9, 1.0, 50, 0, 0), "50 labels can't tell 0.5 points"),
+    ],
+)
+def test_thin_evidence_is_noted(quality: Quality, said: str) -> None:
+    int8 = tried("int8-dynamic", 25)
+    int8 = replace(int8, known=msgspec.structs.replace(int8.known, quality=quality))
+    made = {"fp32": tried("fp32", 100), "int8-dynamic": int8}
+    stage = machine({"fp32": 40, "int8-dynamic": 20}, [])
+    findings = explore(list(made), Means(made.__getitem__, stage, PACE, lambda: 0.0))
+    (note,) = notes(findings, 0.5)
+    assert note.startswith(said)
+
+
 def test_a_candidate_that_crashes_is_out_with_the_reason() -> None:
     ran: list[str] = []
     made = {n: tried(n) for n in ("fp32", "int8-dynamic", "int8-static")}
