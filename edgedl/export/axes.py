@@ -120,7 +120,7 @@ def _together(
     reason = next(r.reason for r in refusals if axis in r.sizes)
     raise SourceError(
         f"axis {axis!r} can't move: the source itself runs it at {base[axis]} only ({reason})",
-        f"leave out {flags(axis, interface.inputs)}",
+        advice([axis], interface.inputs),
     )
 
 
@@ -134,18 +134,22 @@ def require_moves(golden: Sequence[GoldenVectors], interface: Interface) -> None
         if len({v.case.sizes[axis] for v in golden if v.case.is_single}) < 2:
             raise SourceError(
                 f"axis {axis!r} can't move together with the others in the source itself",
-                f"leave out {flags(axis, interface.inputs)}",
+                advice([axis], interface.inputs),
             )
 
 
-def flags(axis: str, inputs: Sequence[TensorSpec]) -> str:
-    """The `--dynamic` options that name an axis."""
-    return " ".join(
+def advice(axes: Sequence[str], inputs: Sequence[TensorSpec]) -> str:
+    """The `--dynamic` options to leave out, so that axes are fixed; a source that frees them
+    by itself has to fix them itself.
+    """
+    options = " ".join(
         f"--dynamic {spec.name}:{position}={axis}"
+        for axis in axes
         for spec in inputs
         for position, dim in enumerate(spec.shape)
         if dim == axis
     )
+    return f"leave out {options}, or fix that size in the model"
 
 
 def pinned_axes(run: Runner, reference: Reference) -> tuple[str, ...]:

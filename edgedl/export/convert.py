@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from edgedl.export import graph
-from edgedl.export.axes import flags, pinned_axes
+from edgedl.export.axes import advice, pinned_axes
 from edgedl.export.errors import BakedAxisError, ConversionError
 from edgedl.export.request import DEFAULT_OPSET, ExportRequest
 from edgedl.export.sources import Conversion
@@ -86,10 +86,9 @@ def _failure(rejected: list[Rejected], study: Study) -> EdgedlError:
     if not pinned:
         return kind(f"conversion failed: {reasons}", "nothing was written")
     named = " and ".join(repr(axis) for axis in pinned)
-    options = " ".join(flags(axis, study.interface.inputs) for axis in pinned)
     return kind(
         f"axis {named} can't move in the converted model: {reasons}",
-        f"leave out {options}; nothing was written",
+        f"{advice(pinned, study.interface.inputs)}; nothing was written",
     )
 
 

@@ -76,7 +76,9 @@ def export(
 
 
 def _describe(study: Study) -> str:
-    cases = f"{len(study.reference.golden)} golden cases, {study.given.count} samples"
+    axes = ", ".join(study.interface.axes) or "none (--dynamic INPUT:AXIS=NAME frees one)"
+    cases = f"dynamic: {axes}; {len(study.reference.golden)} golden cases, "
+    cases += f"{study.given.count} samples"
     if study.given.origin == GENERATED:
         return f"{cases} made up from the inputs' shapes; quantisation needs real --samples"
     return f"{cases} from {study.given.origin}"

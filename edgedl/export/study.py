@@ -26,6 +26,7 @@ from edgedl.runtime.manifest import (
     StatePair,
     Task,
     TensorSpec,
+    dynamic_axes,
 )
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
@@ -120,16 +121,16 @@ def _name_tensors(
     one = resize_axes(given.arrays, given.specs, {BATCH: 1})
     raw, values = source.run(one)
     names, state = name_outputs(raw, [s.name for s in given.specs], declared)
-    for name, value in zip(names, values, strict=True):
-        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
-            raise SourceError(
-                f"the source's own output {name!r} holds NaN", "check its weights and the samples"
-            )
+    _check_numbers(dict(zip(names, values, strict=True)))
+
+    # An axis too short for a kernel may answer nothing; so may a mask that hides every row.
+    sized = any(axis != BATCH for axis in dynamic_axes(given.specs))
 
     def ask(feeds: Arrays) -> Arrays:
         answers = dict(zip(names, source.run(feeds)[1], strict=True))
-        if not any(answer.size for answer in answers.values()):
+        if sized and not any(answer.size for answer in answers.values()):
             raise SourceError(f"the source answers nothing on {describe_arrays(feeds)}")
+        _check_numbers(answers)
         return answers
 
     return names, state, ask
@@ -149,6 +150,15 @@ def _count_classes(interface: Interface, vectors: GoldenVectors) -> dict[str, in
     """How many classes each output's scores, or those behind it, have."""
     plain = {s.name: s.shape[-1] if s.shape else 1 for s in interface.outputs}
     return {**plain, **{name: scores.shape[-1] for name, scores in vectors.scores.items()}}
+
+
+def _check_numbers(answers: Arrays) -> None:
+    """Refuse NaN: a weight that is, or a size at which a mask hides everything."""
+    for name, value in answers.items():
+        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
+            raise SourceError(
+                f"the source's own output {name!r} holds NaN", "check its weights and the samples"
+            )
 
 
 def _check_repeatable(ask: Runner, vectors: GoldenVectors) -> None:

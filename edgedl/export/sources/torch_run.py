@@ -71,9 +71,12 @@ class Called:
                 with inside() as extra:
                     return (*name_outputs(called.call(self.module, inputs))[1], *extra())
 
-        flat = Flat()
-        flat.training = False  # not eval(): an exported program's module has none
-        return flat
+            def train(self, mode: bool = True) -> Any:
+                # Not the module: one of an exported program raises, and another is in eval mode.
+                self.training = mode
+                return self
+
+        return Flat().eval()
 
 
 def import_torch() -> Any:
