@@ -66,7 +66,7 @@ def make_variants(
                 if not twin:
                     made.append(variant)
                     continue
-                reason = f"comes out the same as {twin}"
+                reason = obstacle = f"comes out the same as {twin}"
             except (ConversionError, RecipeError, EngineError, ParityError) as error:
                 if not recipe.quantised:
                     raise

@@ -74,6 +74,24 @@ def test_int8_dynamic_needs_something_to_quantise(tmp_path: Path) -> None:
     assert "no Conv, MatMul or Gemm" in RECIPES["int8-static"].obstacle(material)
 
 
+def test_int8_weights_leave_a_weight_in_float_where_it_is_no_kernel(tmp_path: Path) -> None:
+    shared = model(
+        [
+            onnx.helper.make_node("MatMul", ["x", "w"], ["p"], name="product"),
+            onnx.helper.make_node("ReduceSum", ["w"], ["s"], name="sum", keepdims=0),
+            onnx.helper.make_node("Add", ["p", "s"], ["y"], name="add"),
+        ],
+        {"x": X.shape},
+        {"y": ("batch", 64)},
+        {"w": normal(1, FEATURES, 64)},
+    )
+    material = _material(shared, X, normal(0, 8, FEATURES), tmp_path)
+    made = RECIPES["int8-weights"].make(material).model
+    inputs = {node.name: list(node.input) for node in made.graph.node}
+    assert inputs["sum"] == ["w"]
+    assert inputs.get("product") != ["x", "w"]
+
+
 def test_int8_static_inserts_qdq_per_channel_with_seven_bits(images: Material) -> None:
     product = RECIPES["int8-static"].make(images)
     operators = _operators(product.model)

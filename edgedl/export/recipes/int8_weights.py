@@ -51,7 +51,8 @@ def make(material: Material) -> Product:
     fast = _fast(material)
     for node in model.graph.node:
         held = [name for name in node.input if name in worth]
-        if not held:
+        # A weight may also go where it stays in float: into a Loop, say.
+        if not held or not (node.op_type in WEIGHTS or _is_table(node)):
             continue
         if node.name in fast:
             nodes, weights = fast[node.name]
