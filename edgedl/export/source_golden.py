@@ -147,7 +147,8 @@ def _prove_chunks(
     if axis is None or not lengths:
         return list(golden), "no state, or no free axis beside the batch"
     chunks = Chunks(lengths, _places(interface.inputs, axis), _places(interface.outputs, axis))
-    compared = GoldenVectors(longest.case, longest.inputs, _joined(longest, interface, chunks))
+    joined = _joined(longest, interface, chunks)
+    compared = GoldenVectors(longest.case, longest.inputs, joined, longest.scores)
 
     def in_parts(feeds: Arrays) -> Arrays:
         return run_chunks(ask, feeds, chunks, interface.state)

@@ -305,7 +305,7 @@ def _check_answer(
     manifest = bundle.manifest
     return check_parity(
         lambda _: outputs,
-        [GoldenVectors(call, expected.inputs, expected.outputs)],
+        [GoldenVectors(call, expected.inputs, expected.outputs, expected.scores)],
         _of_one_case(case.tolerance or manifest.variant(case.variant).tolerance),
         manifest.state,
         classes_of(manifest),

@@ -16,13 +16,16 @@ from edgedl.export.frames import AnswerOutput, PixelInput, parse_answer, parse_p
 from edgedl.runtime.errors import ParityError
 from edgedl.runtime.golden import read_golden
 from edgedl.runtime.manifest import ImageClassification, TextGeneration, Vocabulary
-from edgedl.runtime.worker import ParityAnswer, ParityRequest, compare
+from edgedl.runtime.worker import Case, Measurement, ParityAnswer, ParityRequest, answer, compare
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     CLASSES,
     FEATURES,
+    FakeSource,
+    X,
     conv_answer,
     conv_source,
+    dense_answer,
     dense_graph,
     dense_source,
     lstm_source,
@@ -191,6 +194,25 @@ def test_a_clear_flip_of_a_class_fails(export: Export) -> None:
     wrong = dense_source(way(lambda opset: dense_graph(opset, bias=turned)))
     with pytest.raises(ParityError, match="logits_class: another class is chosen"):
         export(wrong, answers=(parse_answer("argmax"),))
+
+
+def test_a_measured_class_is_judged_by_the_scores_behind_it(export: Export) -> None:
+    # Beside a class that is far off, the others lie within a step of 8 bits of each other.
+    bias = np.array([0, 0, 0, 0, -30], np.float32)
+    kernel = normal(8, FEATURES, 1) + np.float32(0.005) * normal(9, FEATURES, CLASSES)
+    close = FakeSource(
+        (X,),
+        ("logits",),
+        lambda feeds: (dense_answer(feeds["x"], kernel, bias),),
+        (way(lambda opset: dense_graph(opset, kernel, bias)),),
+    )
+    bundle = export(close, answers=(parse_answer("argmax"),), recipes=("int8-dynamic",))
+    answered = answer(
+        Case(str(bundle.path), "int8-dynamic", sizes={"batch": 32}, warmup_s=0, least_s=0)
+    )
+    assert isinstance(answered, Measurement)
+    (row,) = answered.parity
+    assert (row.passed, row.flips > 0, row.clear_flips) == (True, True, 0)
 
 
 def test_without_a_task_or_labels_flips_are_judged(export: Export) -> None:
