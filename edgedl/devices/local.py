@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 
 import msgspec
 
+from edgedl.devices.child import run_child
 from edgedl.runtime.errors import WorkerError
 from edgedl.runtime.worker import Answer, Request
 
@@ -24,12 +24,7 @@ class LocalDevice:
 
     def run(self, request: Request) -> Answer:
         """Run one request in a fresh process; blocks, so that nothing competes with it."""
-        child = subprocess.run(
-            self._command,
-            input=msgspec.json.encode(request) + b"\n",
-            capture_output=True,
-            check=False,
-        )
+        child = run_child(self._command, msgspec.json.encode(request) + b"\n")
         return read_answer(child.stdout, child.returncode, child.stderr)
 
 

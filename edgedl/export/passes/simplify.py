@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 
+from edgedl.devices.child import run_child
 from edgedl.export.quiet import quiet
 
 TIME_LIMIT_S = 120.0
@@ -37,7 +38,7 @@ def simplify(model: onnx.ModelProto, scratch: Path, limit_s: float = TIME_LIMIT_
     onnx.save_model(model, before)
     command = [sys.executable, "-m", __name__, str(before), str(after)]
     try:
-        child = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
+        child = run_child(command, limit_s=limit_s)
     except subprocess.TimeoutExpired:
         return Simplified(None, f"onnxsim did not finish in {limit_s:g} s")
     if child.returncode != 0 or not after.is_file():

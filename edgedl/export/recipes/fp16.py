@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from edgedl.devices.child import run_child
 from edgedl.export.calibration import extremes, open_activations
 from edgedl.export.errors import RecipeError
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
@@ -80,12 +81,13 @@ def _before_matmul(model: onnx.ModelProto) -> list[str]:
 
 def _require_loading(model: onnx.ModelProto, file: Path) -> None:
     onnx.save_model(model, file)
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(file), "CPUExecutionProvider"],
-        capture_output=True,
-        timeout=LOAD_SECONDS,
-        check=False,
-    )
+    command = [sys.executable, "-c", LOAD, str(file), "CPUExecutionProvider"]
+    try:
+        done = run_child(command, limit_s=LOAD_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise RecipeError(
+            f"fp16: onnxruntime doesn't load this model in {LOAD_SECONDS} s", "leave fp16 out"
+        ) from None
     if done.returncode < 0:
         raise RecipeError(
             f"fp16: onnxruntime crashes (signal {-done.returncode}) when it loads this model",

@@ -181,7 +181,7 @@ def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any
     try:
         with quiet():
             return factory(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError(
             f"{source} raised {type(error).__name__}: {' '.join(str(error).split())}",
             "call it in Python to see where",

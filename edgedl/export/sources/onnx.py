@@ -112,16 +112,17 @@ class OnnxSource:
             for spec, before in zip(specs, own, strict=True)
             for axis, dim in enumerate(spec.shape)
         )
+        usable = {s.name: a for s in specs if (a := (samples or {}).get(s.name)) is not None
+                  and a.size and a.ndim == len(s.shape) and a.dtype == s.dtype}  # fmt: skip
         if freed:
-            self._check_batch(specs, own, samples or {})
-        return self._fix(specs, {a.name for a in dynamic}, samples) if samples else specs
+            self._check_batch(specs, own, usable)
+        return self._fix(specs, {a.name for a in dynamic}, usable)
 
     def _fix(
-        self, specs: tuple[TensorSpec, ...], asked: set[str], samples: Arrays
+        self, specs: tuple[TensorSpec, ...], asked: set[str], arrays: Arrays
     ) -> tuple[TensorSpec, ...]:
         """Fix the axes that can't move; samples that don't fit are refused later."""
-        arrays = {s.name: samples[s.name] for s in specs if s.name in samples}
-        if len(arrays) < len(specs) or any(arrays[s.name].ndim != len(s.shape) for s in specs):
+        if len(arrays) < len(specs):
             return specs
         if not self._takes(resize_axes(arrays, specs, {BATCH: 1})):
             return specs
@@ -197,7 +198,7 @@ class OnnxSource:
         self, specs: Sequence[TensorSpec], own: Sequence[TensorSpec], samples: Arrays
     ) -> None:
         """Hold a freed batch to the untouched file, which runs the samples one by one."""
-        arrays = {**generate(specs), **{k: v for k, v in samples.items() if v.size}}
+        arrays = {**generate(specs), **samples}
         batched = {
             (s.name, axis, before.shape[axis])
             for s, before in zip(specs, own, strict=True)
