@@ -11,7 +11,7 @@ import msgspec
 from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import ProgressLine, print_table, say
-from edgedl.cli.verdicts import show_flips, show_text
+from edgedl.cli.verdicts import show_flips, show_least_noise, show_text
 from edgedl.export.frames import parse_answer, parse_pixels
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task
@@ -200,11 +200,11 @@ def _evidence(manifest: Manifest) -> dict[str, object]:
 def tell(report: StageReport) -> None:
     """One line per stage on stderr: what happened and how far off it is."""
     worst = max((o.max_abs for o in report.outputs), default=None)
-    noise = [o.sqnr_db for o in report.outputs if o.sqnr_db is not None]
     parts = [report.detail]
     if worst is not None:
         parts.append(f"max |a-b| {worst:.2g}")
-        parts.append(f"SQNR {min(noise):.0f} dB" if noise else "identical")
+        noise = show_least_noise(report.outputs)
+        parts += [f"SQNR {noise}" if noise.endswith("dB") else noise] if noise != "-" else []
         parts += [f"flips {show_flips(o)}" for o in report.outputs if o.flips]
         parts += [show_text(o) for o in report.outputs if o.diverged_at is not None]
     if report.quality is not None:

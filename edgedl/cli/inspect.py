@@ -9,6 +9,7 @@ from edgedl.bench.report import Table
 from edgedl.cli.evidence import search_table, show_quality, show_top1
 from edgedl.cli.options import bundle_argument, json_flag
 from edgedl.cli.terminal import print_table, shorten
+from edgedl.cli.verdicts import show_least_noise
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Manifest, Variant
 from edgedl.runtime.paired import shortage
@@ -77,14 +78,13 @@ def overview(manifest: Manifest) -> list[str]:
 
 def _row(variant: Variant, manifest: Manifest) -> tuple[str, ...]:
     state = {pair.output for pair in manifest.state}
-    noise = [o.sqnr_db for o in variant.parity if o.sqnr_db is not None and o.output not in state]
     default = " (default)" if variant.name == manifest.default_variant else ""
     return (
         variant.name + default,
         f"{variant.bytes:,}",
         str(variant.opset),
         f">= {variant.min_onnxruntime}",
-        f"{min(noise):.0f} dB" if noise else "identical",
+        show_least_noise([o for o in variant.parity if o.output not in state]),
         show_top1(variant.quality),
         show_quality(variant.quality),
         shorten([f"{count} {name}" for name, count in _biggest(variant.operators)], 4),

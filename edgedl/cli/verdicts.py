@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgedl.runtime.manifest import OutputParity
 
 
 def show_noise(output: OutputParity) -> str:
-    """The SQNR; without noise there is none."""
-    return "identical" if output.sqnr_db is None else f"{output.sqnr_db:.1f} dB"
+    """The SQNR; without noise there is none, and classes that flipped have none either."""
+    if output.sqnr_db is not None:
+        return f"{output.sqnr_db:.1f} dB"
+    return "-" if output.flips else "identical"
+
+
+def show_least_noise(outputs: Sequence[OutputParity]) -> str:
+    """The least SQNR of several outputs."""
+    noise = [o.sqnr_db for o in outputs if o.sqnr_db is not None]
+    if noise:
+        return f"{min(noise):.0f} dB"
+    return "-" if any(o.flips for o in outputs) else "identical"
 
 
 def show_flips(output: OutputParity) -> str:

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from edgedl.export import rewrite
 from edgedl.export.convert import FloatModel, convert
-from edgedl.export.passes import PassResult
+from edgedl.export.passes import PASSES, PassResult
 from edgedl.export.passes.simplify import Simplified
 from edgedl.export.request import ExportRequest
 from edgedl.export.rewrite import Pass, apply_passes
@@ -103,3 +103,8 @@ def test_no_simplify_leaves_passes_out(export: Export) -> None:
     bundle = export(SOURCE, simplify=False, recipes=("fp32",))
     assert bundle.manifest.variants[0].operators == {"Gemm": 1, "Reshape": 2}
     assert bundle.manifest.provenance["passes"] == []
+
+
+def test_every_pass_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "passes.md").read_text()
+    assert all(f"| `{name}` |" in text for name in PASSES)
