@@ -20,6 +20,9 @@ LEVELS, LEVELS_OF_A_SIGN = 255, 128
 # The entropy method's bins over the values' reach: this many to twice as many; and the step
 # from one threshold that is tried to the next.
 ENTROPY_BINS, ENTROPY_STEP = 1024, 8
+# What a bin counts that the quantised values never fall into but clipped ones do: without it
+# one outlier would make every divergence infinite.
+SMOOTHING = 1e-4
 
 Range = tuple[float, float]
 
@@ -123,7 +126,6 @@ def _divergence(counts: Array, kept: int, levels: int) -> float:
     mean = np.add.reduceat(inside, starts) / np.maximum(filled, 1.0)
     quantised = np.where(inside > 0, mean[level], 0.0)
     seen = clipped > 0
-    if not quantised.sum() or (quantised[seen] == 0).any():
-        return math.inf
-    p, q = clipped[seen] / clipped.sum(), quantised[seen] / quantised.sum()
+    q = np.maximum(quantised[seen], SMOOTHING)
+    p, q = clipped[seen] / clipped.sum(), q / q.sum()
     return float(np.sum(p * np.log(p / q)))

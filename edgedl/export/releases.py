@@ -18,6 +18,7 @@ LEAST_ORT_FOR_OPERATOR = {
     "GemmaRotaryEmbedding": "1.18", "QMoE": "1.18", "SparseAttention": "1.18",
     "GatherBlockQuantized": "1.20",
 }  # fmt: skip
+FOUR_BITS = LEAST_ORT_FOR_OPERATOR["MatMulNBits"]
 # MatMulNBits with 8 bits: 1.21 refuses them, 1.22 multiplies them at accuracy level 4.
 EIGHT_BITS = "1.22"
 # In 1.15 and later: what the recipes and onnxruntime's own optimisers and quantisers write.

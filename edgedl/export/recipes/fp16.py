@@ -19,7 +19,7 @@ from edgedl.devices.child import run_child
 from edgedl.export.calibration import extremes, open_activations
 from edgedl.export.errors import RecipeError
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
-from edgedl.export.surgery import float_weight, rewritten, weights_of
+from edgedl.export.surgery import attribute, float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
 
 # Half precision ends at 65504. A value within a factor of two of it on calibration samples
@@ -38,6 +38,8 @@ MOVED = "kept in float32: before a MatMul, onnxruntime 1.32 crashes on it in hal
 # A crash takes the process with it, so the model is loaded in another one first.
 LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=[sys.argv[2]])"
 LOAD_SECONDS = 120
+# How the converter names what a node that it leaves alone computes.
+FROM_FLOAT = "_cast_to_fp16"
 
 
 def obstacle(material: Material) -> str:
@@ -65,6 +67,7 @@ def make(material: Material) -> Product:
         ),
         "fp16",
     )
+    model = _without_round_trips(model)
     model = _store_in_half(model, [n for n, reason in kept.items() if reason == RECURRENT_KEPT])
     _require_loading(model, material.scratch / "fp16.onnx")
     fine = {n.name: TOO_FINE for n in nodes if n.op_type in BLOCKED}
@@ -93,6 +96,31 @@ def _require_loading(model: onnx.ModelProto, file: Path) -> None:
             f"fp16: onnxruntime crashes (signal {-done.returncode}) when it loads this model",
             "leave fp16 out",
         )
+
+
+def _without_round_trips(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a value goes from one float32 node to the next as it is.
+
+    The converter rounds what comes out of a node that it leaves alone to half precision, also
+    where another such node reads it: there a large value would overflow.
+    """
+    casts = [n for n in model.graph.node if n.op_type == "Cast"]
+    inputs = {value.name for value in model.graph.input}
+    rounded = {
+        n.output[0]: n.input[0]
+        for n in casts
+        if attribute(n, "to", 0) == TensorProto.FLOAT16
+        and (n.input[0] in inputs or n.input[0].endswith(FROM_FLOAT))
+    }
+    replacements: dict[str, Sequence[NodeProto]] = {
+        n.name: [helper.make_node("Identity", [rounded[n.input[0]]], n.output, n.name)]
+        for n in casts
+        if attribute(n, "to", 0) == TensorProto.FLOAT and n.input[0] in rounded
+    }
+    read = {name for n in model.graph.node if n.name not in replacements for name in n.input}
+    read |= {value.name for value in model.graph.output}
+    replacements |= {n.name: [] for n in casts if n.output[0] in rounded.keys() - read}
+    return rewritten(model, replacements, {})
 
 
 def _store_in_half(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:

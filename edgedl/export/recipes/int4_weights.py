@@ -9,6 +9,7 @@ from __future__ import annotations
 from edgedl.export.projections import minor, projections
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
+from edgedl.export.releases import FOUR_BITS, reaches
 from edgedl.export.surgery import rewritten
 
 BITS = 4
@@ -22,6 +23,8 @@ SMALL = "so small that 4 bits save nothing to speak of"
 
 def obstacle(material: Material) -> str:
     """There must be a matrix."""
+    if not reaches(material.min_ort, FOUR_BITS):
+        return f"MatMulNBits needs onnxruntime {FOUR_BITS}; --min-ort is {material.min_ort}"
     found = projections(material.model)
     return "" if found else "the model has no MatMul or Gemm with a constant matrix"
 

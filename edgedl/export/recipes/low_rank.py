@@ -125,9 +125,14 @@ def second_moment_roots(material: Material, candidates: Sequence[Projection]) ->
 
 def _output_root(projection: Projection, moment: Array) -> Array:
     """R with R'R the outputs' second moments, from theirs or from the inputs'."""
+    root = _root(moment)
+    return root if _by_outputs(projection) else np.asarray(root @ projection.weight)
+
+
+def _root(moment: Array) -> Array:
+    """R with R'R the moment."""
     values, vectors = np.linalg.eigh(moment)
-    root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-    return np.asarray(root if _by_outputs(projection) else root @ projection.weight)
+    return np.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
 
 
 def _by_outputs(projection: Projection) -> bool:
