@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 import msgspec
 
@@ -33,9 +35,27 @@ def command(bundle: str, as_json: bool) -> None:
     click.echo()
     rows = tuple(_row(v, manifest) for v in manifest.variants)
     print_table(Table(HEADERS, rows, _shortages(manifest)))
+    for line in left_in_float(manifest.variants):
+        click.echo(line)
     if manifest.search is not None:
         click.echo()
         print_table(search_table(manifest.search))
+
+
+def left_in_float(variants: Sequence[Variant]) -> list[str]:
+    """What each quantised variant leaves in float, a line per reason."""
+    lines = []
+    for variant in variants:
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for left in variant.unquantised:
+            reasons.setdefault((left.operator, left.reason), []).append(left.node)
+        if reasons:
+            lines += ["", f"{variant.name} leaves in float:"]
+        lines += [
+            f"  {len(nodes)} {operator} ({shorten(nodes, 3)}): {reason}"
+            for (operator, reason), nodes in reasons.items()
+        ]
+    return lines
 
 
 HEADERS = ("variant", "bytes", "opset", "onnxruntime", "SQNR", "top-1", "quality", "operators")

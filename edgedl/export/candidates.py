@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.errors import ConversionError, NothingGainedError, RecipeError
 from edgedl.export.front import Contender, Field, dominator
 from edgedl.export.manifest import Made
 from edgedl.export.recipes import RECIPES, Material, find_recipe
@@ -81,6 +81,8 @@ def attempt(name: str, material: Material, request: ExportRequest, tell: Tell) -
         return _left_out(out(name, "unfit", obstacle), watch, tell)
     try:
         made, verdict = judge_variant(recipe, material, request)
+    except NothingGainedError as error:
+        return _left_out(out(name, "unfit", error.message), watch, tell)
     except (ConversionError, RecipeError, EngineError) as error:
         if name == BASELINE:
             raise

@@ -28,5 +28,9 @@ class RecipeError(EdgedlError):
     """A recipe that can't be made from this model."""
 
 
+class NothingGainedError(RecipeError):
+    """A recipe that fits the model, but has nothing to give it."""
+
+
 class WriteError(EdgedlError, OSError):
     """A bundle that can't be written; an existing one is untouched."""

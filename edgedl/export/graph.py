@@ -16,10 +16,12 @@ from edgedl.runtime.errors import one_line
 from edgedl.runtime.manifest import TensorSpec
 
 # The first onnxruntime release that reads an opset, and one that reads an IR version.
-# Source: onnxruntime's docs/Versioning.md, table "Compatibility".
+# Source: onnxruntime's docs/Versioning.md, table "Compatibility"; but a graph of every operator
+# that is new in an opset, loaded in 1.15 to 1.23, says 1.16 for opset 19 (1.15 has no kernels
+# for its Cast, Reshape, QuantizeLinear and others) and 1.21 for opset 22 (1.20.1 refuses it).
 LEAST_ORT_FOR_OPSET = {
     12: "1.3", 13: "1.6", 14: "1.8", 15: "1.9", 16: "1.11", 17: "1.12", 18: "1.14",
-    19: "1.15", 20: "1.17", 21: "1.18", 22: "1.20", 23: "1.23",
+    19: "1.16", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.23",
 }  # fmt: skip
 LEAST_ORT_FOR_IR = {7: "1.3", 8: "1.9", 9: "1.15", 10: "1.18", 11: "1.21", 12: "1.23"}
 LEAST_IR_FOR_OPSET = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}

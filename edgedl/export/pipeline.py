@@ -17,6 +17,7 @@ from edgedl.export.search import Now, rejections, search
 from edgedl.export.sources import open_source
 from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.study import Study, study_source
+from edgedl.export.surgery import prepared
 from edgedl.export.target import find_target
 from edgedl.export.variants import check_names, make_variants
 from edgedl.export.write import check_target
@@ -56,7 +57,12 @@ def export(
             model = apply_passes(model, study, tell)
         found = None
         material = Material(
-            model.model, study.calibration, Path(scratch), target, study.judgement(request.max_drop)
+            prepared(model.model),
+            study.calibration,
+            Path(scratch),
+            target,
+            study.judgement(request.max_drop),
+            request.min_ort,
         )
         if request.searches:
             made, found = search(material, request, study, tell, now)

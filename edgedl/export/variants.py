@@ -9,14 +9,13 @@ from typing import Any
 import onnx
 
 from edgedl.export import graph
-from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.errors import ConversionError, NothingGainedError, RecipeError
 from edgedl.export.judgement import Verdict
 from edgedl.export.locate import blame
 from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell
-from edgedl.export.surgery import prepared
 from edgedl.export.unquantised import unquantised
 from edgedl.runtime.errors import EngineError, ParityError
 from edgedl.runtime.golden import largest_call
@@ -58,28 +57,34 @@ def make_variants(
         if recipe.name in named or not (recipe.usual or ALL in request.recipes):
             continue
         watch = Stopwatch()
-        reason = obstacle = recipe.obstacle(material)
-        if not obstacle:
-            try:
-                variant = make_variant(recipe, material, request, tell)
-                twin = _twin(variant, made)
-                if not twin:
-                    made.append(variant)
-                    continue
-                reason = obstacle = f"comes out the same as {twin}"
-            except (ConversionError, RecipeError, EngineError, ParityError) as error:
-                if not recipe.quantised:
-                    raise
-                reason = error.message
-        rejected.append({"recipe": recipe.name, "made": not obstacle, "reason": reason})
+        fits = True
+        try:
+            _require_fit(recipe, material)
+            made.append(_unlike(made, make_variant(recipe, material, request, tell)))
+            continue
+        except NothingGainedError as error:
+            fits, reason = False, error.message
+        except (ConversionError, RecipeError, EngineError, ParityError) as error:
+            if not recipe.quantised:
+                raise
+            reason = error.message
+        rejected.append({"recipe": recipe.name, "made": fits, "reason": reason})
         tell(StageReport(recipe.name, f"left out: {reason}", watch.lap()))
     return made, rejected
 
 
-def _twin(variant: Made, made: Sequence[Made]) -> str:
-    """The name of a variant with the same content; empty where there is none."""
-    twins = (m.variant.name for m in made if m.content == variant.content)
-    return next(twins, "")
+def _require_fit(recipe: Recipe, material: Material) -> None:
+    obstacle = recipe.obstacle(material)
+    if obstacle:
+        raise NothingGainedError(obstacle, "leave this recipe out")
+
+
+def _unlike(made: Sequence[Made], variant: Made) -> Made:
+    """The variant, unless another has the same content."""
+    for other in made:
+        if other.content == variant.content:
+            raise NothingGainedError(f"comes out the same as {other.variant.name}")
+    return variant
 
 
 def _fitting(name: str, material: Material) -> Recipe:
@@ -136,17 +141,13 @@ def judge_variant(
     """
     judgement = material.judgement
     least = recipe.least_sqnr_db
-    material = replace(
-        material,
-        model=prepared(material.model),
-        min_ort=request.min_ort,
-        least_sqnr_db=material.least_sqnr_db if least is None else least,
-    )
+    if least is not None:
+        material = replace(material, least_sqnr_db=least)
     product = recipe.make(material)
     model = graph.conform(product.model, judgement.interface)
     graph.require_readable(model, request.min_ort)
     if recipe.quantised and graph.is_as_large(model, material.model):
-        raise RecipeError(f"{recipe.name} changes nothing in this model", "leave it out")
+        raise NothingGainedError(f"{recipe.name} changes nothing in this model", "leave it out")
     tolerance = judgement.tolerance(least)
     verdict = judgement.judge(model, tolerance)
     left = unquantised(product.start or material.model, product)

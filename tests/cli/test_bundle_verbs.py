@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 
 from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.manifest import Unquantised
 from tests.cli.conftest import ROOT, Edgedl, Python, assert_one_error
 from tests.graphs import (
+    change_variant,
     classifier_graph,
     classifier_weights,
     replace_variant,
@@ -44,6 +46,17 @@ def test_inspect_shows_tensors_and_variants(edgedl: Edgedl, text_bundle: Path) -
     assert (result.exit_code, result.stderr) == (0, "")
     for expected in ("tokens: int64[batch, time]", "h_out", "-> h", "fp32", "rounded", ">= 1.17"):
         assert expected in result.stdout
+
+
+def test_inspect_says_what_stays_in_float_and_why(edgedl: Edgedl, classifier_bundle: Path) -> None:
+    left = [Unquantised(f"conv{i}", "Conv", "a reason") for i in range(5)]
+    left.append(Unquantised("pairs", "MatMul", "another"))
+    change_variant(classifier_bundle, "rounded", unquantised=tuple(left))
+    shown = edgedl("inspect", classifier_bundle).stdout
+    assert "rounded leaves in float:" in shown
+    assert "  5 Conv (conv0, conv1, conv2, ... (5 in all)): a reason" in shown
+    assert "  1 MatMul (pairs): another" in shown
+    assert "fp32 leaves" not in shown
 
 
 def test_inspect_as_json_is_the_manifest(edgedl: Edgedl, classifier_bundle: Path) -> None:

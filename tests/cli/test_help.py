@@ -63,6 +63,16 @@ def test_the_overview_names_every_verb_and_the_version(edgedl: Edgedl) -> None:
 
 
 @pytest.mark.skipif(not README.is_file(), reason="there is no README")
+def test_help_and_documentation_name_every_recipe(edgedl: Edgedl) -> None:
+    from edgedl.export.recipes import RECIPES
+
+    shown = "".join(edgedl("export", "--help").stdout.split())
+    documented = (ROOT / "docs" / "recipes.md").read_text()
+    for name in RECIPES:
+        assert f"{name}," in shown or f"{name};" in shown, name
+        assert f"| `{name}` |" in documented, name
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_readme_mentions_every_verb(verb: str) -> None:
     assert f"edgedl {verb} " in README.read_text()

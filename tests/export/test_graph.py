@@ -94,11 +94,11 @@ def test_another_number_of_inputs_is_refused() -> None:
         set_interface(dense_graph(), Interface((X, Y), (Y,), ()))
 
 
-# First releases by onnxruntime's own compatibility table.
+# First releases by onnxruntime's own compatibility table, but for 19 and 22.
 @pytest.mark.parametrize(
     ("opset", "ir", "least"),
-    [(13, 8, "1.9"), (15, 8, "1.9"), (17, 8, "1.12"), (18, 8, "1.14"), (19, 9, "1.15"),
-     (20, 9, "1.17"), (21, 10, "1.18"), (22, 10, "1.20"), (23, 11, "1.23")],
+    [(13, 8, "1.9"), (15, 8, "1.9"), (17, 8, "1.12"), (18, 8, "1.14"), (19, 9, "1.16"),
+     (20, 9, "1.17"), (21, 10, "1.18"), (22, 10, "1.21"), (23, 11, "1.23")],
 )  # fmt: skip
 def test_the_least_onnxruntime_follows_from_opset_and_ir(opset: int, ir: int, least: str) -> None:
     lowered = with_least_ir(dense_graph(opset))
@@ -113,7 +113,8 @@ def test_a_new_ir_version_alone_needs_a_new_onnxruntime() -> None:
 
 
 @pytest.mark.parametrize(
-    ("min_ort", "opset"), [("1.8", 14), ("1.9", 15), ("1.10", 15), ("1.17.3", 20), ("2.0", 23)]
+    ("min_ort", "opset"),
+    [("1.8", 14), ("1.9", 15), ("1.10", 15), ("1.15.0", 18), ("1.17.3", 20), ("2.0", 23)],
 )
 def test_the_latest_opset_an_onnxruntime_reads(min_ort: str, opset: int) -> None:
     assert latest_opset(min_ort) == opset

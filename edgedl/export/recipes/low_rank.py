@@ -19,7 +19,7 @@ import onnx
 from onnx import NodeProto, helper
 
 from edgedl.export.calibration import open_activations
-from edgedl.export.errors import RecipeError
+from edgedl.export.errors import NothingGainedError
 from edgedl.export.projections import Projection, minor, projections
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.surgery import rewritten
@@ -43,7 +43,7 @@ def make(material: Material) -> Product:
     """The smallest factors that keep parity and the budget, found by bisection.
 
     Raises:
-        RecipeError: No ranks that save weights do.
+        NothingGainedError: No ranks that save weights do.
     """
     bases = _bases(material)
     ladder = _ladder(bases)
@@ -55,7 +55,7 @@ def make(material: Material) -> Product:
         else:
             low = middle + 1
     if low == len(ladder):
-        raise RecipeError("no rank that saves weights keeps the budget", "leave low-rank out")
+        raise NothingGainedError("no rank that saves weights keeps the budget", "leave it out")
     ranks = ladder[low]
     settings = {
         "ranks": {n: [*bases[n].projection.weight.shape, r] for n, r in ranks.items()},

@@ -17,7 +17,7 @@ import onnx
 
 from edgedl.export import graph
 from edgedl.export.calibration import open_activations, ranges
-from edgedl.export.errors import RecipeError
+from edgedl.export.errors import NothingGainedError
 from edgedl.export.interface import Interface
 from edgedl.export.recipes import int8_dynamic, int8_static
 from edgedl.export.recipes.material import Material, Product
@@ -56,7 +56,7 @@ def make(material: Material) -> Product:
     """Return as few nodes to float as the budget asks for, the worst first.
 
     Raises:
-        RecipeError: The budget doesn't hold with any node quantised.
+        NothingGainedError: The budget doesn't hold with any node quantised.
     """
     quantiser = _static(material) or _dynamic(material)
     whole = quantiser.quantise((), ())
@@ -72,7 +72,7 @@ def make(material: Material) -> Product:
         else:
             low = middle + 1
     if low >= len(worst):
-        raise RecipeError("the budget holds with every node in float only", "leave mixed out")
+        raise NothingGainedError("the budget holds with every node in float only", "leave it out")
     returned = {
         name: f"returned to float: quantised alone it leaves {losses[group]:.1f} dB"
         for group in worst[:low]
