@@ -121,7 +121,7 @@ def _blame(made: Made, material: Material) -> str:
     """The first node that breaks, in words."""
     reference = material.judgement.reference
     return blame(
-        prepared(material.model),
+        material.model,
         onnx.load_model_from_string(made.content),
         largest_call(reference.golden).inputs,
         reference.interface.inputs,
