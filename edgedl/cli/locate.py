@@ -68,7 +68,8 @@ def _table(name: str, against: str, located: Located) -> Table:
 
 def _row(node: NodeError, first: bool, alone: bool) -> tuple[str, ...]:
     mark = "" if not first else "breaks" if alone else "too much here"
-    cells = (node.node, node.operator, _decibels(node.local_db), _decibels(node.accumulated_db))
+    local = "unknown" if node.unrun else _decibels(node.local_db)
+    cells = (node.node, node.operator, local, _decibels(node.accumulated_db))
     return (*(escape(cell) for cell in cells), escape(node.problem or mark))
 
 

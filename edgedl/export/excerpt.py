@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -50,6 +51,12 @@ class Anatomy:
         self._nodes = list(model.graph.node)
         self._makers = {name: i for i, n in enumerate(self._nodes) for name in n.output if name}
         self._constants = {i.name: i for i in model.graph.initializer}
+        self._types = _types(model)
+
+    def as_read(self, name: str, value: Array) -> Array:
+        """A value in the number format that the model holds this tensor in."""
+        wanted = self._types.get(name, value.dtype)
+        return value if value.dtype == wanted else value.astype(wanted)
 
     def part(self, target: str, stops: Mapping[str, Match]) -> tuple[list[NodeProto], set[str]]:
         """The nodes that make the target from the stops, and the tensors that go in."""
@@ -91,7 +98,12 @@ class Anatomy:
             enters |= fed
         before = [n for name in sorted(enters) if name in stops for n in _quantise(stops[name])]
         inputs = [
-            _typed(fed_name(name, stops), values[stops[name].tensor if name in stops else name])
+            _typed(
+                fed_name(name, stops),
+                self.as_read(
+                    fed_name(name, stops), values[stops[name].tensor if name in stops else name]
+                ),
+            )
             for name in sorted(enters)
         ]
         used = {name for node in (*before, *nodes) for name in names_read(node)}
@@ -145,6 +157,19 @@ def _quantise(match: Match) -> list[NodeProto]:
         return []
     fed = match.enters + AS_FLOAT
     return [helper.make_node("QuantizeLinear", [fed, *match.scale], [match.enters])]
+
+
+def _types(model: ModelProto) -> dict[str, np.dtype[Any]]:
+    """The tensors' number formats, where they can be inferred."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except onnx.shape_inference.InferenceError:
+        return {}
+    return {
+        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        for value in inferred.graph.value_info
+        if value.type.tensor_type.elem_type
+    }
 
 
 def _typed(name: str, value: Array) -> ValueInfoProto:

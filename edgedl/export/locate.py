@@ -40,8 +40,8 @@ SILENT_DB = -300.0
 class NodeError:
     """One matched tensor. SQNR in dB; None where the values are equal.
 
-    `problem` says what can't be put in dB: another shape, NaN on one side, a part that
-    doesn't run.
+    `problem` says what can't be put in dB: another shape, NaN on one side. `unrun` is why
+    the node can't be run by itself, which leaves its local error unknown.
     """
 
     node: str
@@ -50,6 +50,7 @@ class NodeError:
     local_db: float | None
     accumulated_db: float | None
     problem: str = ""
+    unrun: str = ""
 
     def breaks(self, threshold_db: float) -> bool:
         """Whether the node is at fault by itself."""
@@ -59,9 +60,8 @@ class NodeError:
         what = f"{self.node} ({self.operator})"
         if self.problem:
             return f"{what}: {self.problem}"
-        return (
-            f"{what}, local SQNR {_show(self.local_db)}, accumulated {_show(self.accumulated_db)}"
-        )
+        local = "unknown" if self.unrun else _show(self.local_db)
+        return f"{what}, local SQNR {local}, accumulated {_show(self.accumulated_db)}"
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,7 @@ class _Comparison:
                 local[m].decibels if m in local else None,
                 accumulated[m].decibels,
                 local[m].problem if m in local else "",
+                local[m].unrun if m in local else "",
             )
             for m in group
         ]
@@ -288,8 +289,7 @@ class _Comparison:
             return self._local_together(group, right)
         except EngineError as error:
             if len(group) == 1:
-                problem = f"can't be run by itself: {error.message}"
-                return {group[0]: _Noise(None, problem)}
+                return {group[0]: _Noise(None, unrun=error.message)}
         return {m: noise for one in group for m, noise in self._local([one], right).items()}
 
     def _local_together(self, group: Sequence[Match], right: Arrays) -> dict[Match, _Noise]:
@@ -297,8 +297,9 @@ class _Comparison:
         if not targets:
             return {}
         content = self._anatomy.excerpt(targets, self._stops, right)
-        feeds = {fed_name(name, self._stops): right[m.tensor] for name, m in self._stops.items()
-                 if m.tensor in right}  # fmt: skip
+        fed = {fed_name(name, self._stops): right[m.tensor] for name, m in self._stops.items()
+               if m.tensor in right}  # fmt: skip
+        feeds = {name: self._anatomy.as_read(name, value) for name, value in fed.items()}
         names = {match: prefix + shown_name(match) for prefix, match in targets.items()}
         made = _run(
             content, {**self.inputs, **feeds}, list(names.values()), "a part of the variant"
@@ -308,10 +309,11 @@ class _Comparison:
 
 @dataclass(frozen=True)
 class _Noise:
-    """SQNR in dB, None where there is no noise; and what can't be put in dB."""
+    """SQNR in dB, None where there is no noise; see `NodeError` for the rest."""
 
     decibels: float | None
     problem: str = ""
+    unrun: str = ""
 
 
 def _run(content: bytes, feeds: Arrays, names: Sequence[str], what: str) -> Arrays:

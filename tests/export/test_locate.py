@@ -285,3 +285,22 @@ def test_models_of_nothing_in_common_are_one_line() -> None:
 )
 def test_the_threshold_follows_the_tolerance(tolerance: Tolerance, threshold: float) -> None:
     assert break_threshold(tolerance) == pytest.approx(threshold)
+
+
+def test_half_precision_is_fed_half_precision() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["m0"], to=TensorProto.FLOAT16, name="in"),
+        helper.make_node("MatMul", ["m0", "k"], ["m1"], name="product"),
+        helper.make_node("Cast", ["m1"], ["y"], to=TensorProto.FLOAT, name="out"),
+    ]
+    shapes = {"x": X.shape}, {"y": ["batch", FEATURES]}
+    half = model(nodes, *shapes, {"k": KERNELS[0].astype(np.float16)})
+    nodes = [
+        helper.make_node("Identity", ["x"], ["m0"], name="in"),
+        helper.make_node("MatMul", ["m0", "k"], ["m1"], name="product"),
+        helper.make_node("Identity", ["m1"], ["y"], name="out"),
+    ]
+    located = locate(model(nodes, *shapes, {"k": KERNELS[0]}), half, INPUTS, [X], 40.0)
+    assert located.first is None
+    assert [n.unrun for n in located.nodes] == ["", "", ""]
+    assert 50 < (_rows(located)["m1"].local_db or 0) < 90
