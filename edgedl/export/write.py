@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgedl.export.errors import WriteError
 from edgedl.runtime.bundle import MANIFEST_FILE
+
+# From Linux' fcntl.h and fs.h.
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -71,9 +77,15 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _put_in_place(scratch: Path, target: Path) -> None:
-    """Rename; a directory that is there steps aside first and comes back on failure."""
+    """Rename; a directory that is there changes places with the new one.
+
+    Where the system can't do that in one step, it steps aside first and comes back on
+    failure: killed between the two, the process leaves it under a hidden name.
+    """
     if not target.exists():
         scratch.rename(target)
+        return
+    if _exchange(scratch, target):
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
     try:
@@ -86,6 +98,19 @@ def _put_in_place(scratch: Path, target: Path) -> None:
             aside.rename(target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two directories change places in one step; False where it can't be done.
+
+    Linux' renameat2, which Python doesn't have; not every file system knows it.
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here = ctypes.c_int(AT_FDCWD)
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(rename(here, paths[0], here, paths[1], ctypes.c_uint(RENAME_EXCHANGE)) == 0)
 
 
 def _cannot_write(target: Path, error: OSError) -> WriteError:

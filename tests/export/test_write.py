@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgedl.export import write as writing
 from edgedl.export.errors import WriteError
 from edgedl.export.write import write_bundle
 from edgedl.runtime.bundle import open_bundle
@@ -132,9 +134,25 @@ def test_a_replacement_that_fails_half_way_keeps_the_old_bundle(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)  # as on other systems
     with pytest.raises((WriteError, KeyboardInterrupt)):
         write_bundle(old, NEW, force=True)
     assert _content(tmp_path) == {f"m.bundle/{name}": content for name, content in OLD.items()}
+    assert _listing(tmp_path) == ["m.bundle"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux'")
+def test_there_is_no_moment_without_a_bundle(
+    tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed anywhere, the process leaves the old bundle or the new one under its name."""
+
+    def refused(self: Path, target: Any) -> Path:
+        raise AssertionError("the old bundle stepped aside")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    write_bundle(old, NEW, force=True)
+    assert _content(tmp_path) == {f"m.bundle/{name}": content for name, content in NEW.items()}
     assert _listing(tmp_path) == ["m.bundle"]
 
 
