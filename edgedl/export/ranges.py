@@ -20,6 +20,8 @@ LEVELS, LEVELS_OF_A_SIGN = 255, 128
 # The entropy method's bins over the values' reach: this many to twice as many; and the step
 # from one threshold that is tried to the next.
 ENTROPY_BINS, ENTROPY_STEP = 1024, 8
+# Fewer values a bin than this are no distribution but single values: bins are made wider.
+LEAST_IN_A_BIN = 8
 # What a bin counts that the quantised values never fall into but clipped ones do: without it
 # one outlier would make every divergence infinite.
 SMOOTHING = 1e-4
@@ -95,18 +97,22 @@ class Histogram:
         """The range that, clipped and quantised, tells least apart from the values.
 
         The threshold whose quantised distribution has the least Kullback-Leibler divergence
-        from the one that was seen. Source: S. Migacz, "8-bit inference with TensorRT", GTC
-        2017.
+        from the one that was seen; the whole range where the values are too few to tell. The
+        bin around zero counts as the next one does: a Relu's zeros, which are exact at any
+        scale, would outweigh all else (so in NVIDIA's pytorch-quantization). Source: S. Migacz,
+        "8-bit inference with TensorRT", GTC 2017.
         """
         low, high = self.extremes.range
         if self.top == 0.0:
             return low, high
         half = BINS // 2
         used = math.ceil(max(abs(low), abs(high)) / self.top * half)
-        together = max(1, used // ENTROPY_BINS)
+        crowd = math.ceil(LEAST_IN_A_BIN * used / int(self.counts.sum()))
+        together = max(1, used // ENTROPY_BINS, crowd)
         both = self.counts[half:] + self.counts[:half][::-1]
         both = np.pad(both[:used], (0, -used % together)).astype(np.float64)
         counts = both.reshape(-1, together).sum(1)
+        counts[0] = counts[min(1, len(counts) - 1)]
         levels = LEVELS if low >= 0.0 or high <= 0.0 else LEVELS_OF_A_SIGN
         tried = [*range(levels, len(counts), ENTROPY_STEP), len(counts)]
         kept = min(tried, key=lambda n: _divergence(counts, n, levels))

@@ -134,3 +134,17 @@ def test_entropy_clips_a_lonely_outlier_but_no_even_spread() -> None:
 def test_a_tensor_of_nothing_has_the_range_of_zero() -> None:
     assert Extremes().plus(np.zeros(0, np.float32)).range == (0.0, 0.0)
     assert Histogram.empty().percentile() == (0.0, 0.0)
+
+
+def test_entropy_is_not_drawn_to_zero_by_what_a_relu_cuts() -> None:
+    values = np.maximum(np.random.default_rng(0).standard_normal(100_000), 0).astype(np.float32)
+    _, high = Histogram.empty().plus(values).entropy()
+    assert high > 3.0
+
+
+def test_entropy_of_a_handful_of_values_is_their_whole_range() -> None:
+    values = normal(0, 200)
+    assert Histogram.empty().plus(values).entropy() == (
+        pytest.approx(values.min()),
+        pytest.approx(values.max()),
+    )
