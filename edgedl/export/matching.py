@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from onnx import GraphProto, ModelProto, NodeProto
 
+from edgedl.export.surgery import names_read
+
 DEQUANTISED = "_DequantizeLinear_Output"
 QUANTISED = "_quantized"
 INPUT = "input"
@@ -26,7 +28,7 @@ class Match:
         enters: The variant's tensor that takes its value where a part of the variant is
             run by itself; before it is quantised, where both are there.
         measured: The variant's tensor that is compared; after it was quantised and
-            dequantised, where it is.
+            dequantised, where that is all that later nodes read.
         scale: Where `measured` holds 8-bit numbers: their scale and zero point.
     """
 
@@ -47,6 +49,14 @@ def match_tensors(reference: ModelProto, variant: ModelProto) -> tuple[Match, ..
     values. Constants are left out.
     """
     made = {name for node in variant.graph.node for name in node.output if name}
+    unrounded = {
+        name
+        for node in variant.graph.node
+        if node.op_type != "QuantizeLinear"
+        for name in names_read(node)
+    }
+    # A float tensor that is read beside its rounded twin is compared itself.
+    made -= {name + DEQUANTISED for name in unrounded & made}
     found: dict[str, Match] = {}
     for value in reference.graph.input:
         if value.name + DEQUANTISED in made:

@@ -23,6 +23,7 @@ from edgedl.export.surgery import prepared
 from edgedl.runtime.errors import EngineError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import Tolerance
+from tests.export.branches import model_with_a_branch
 from tests.export.fake_source import (
     CELLS,
     FEATURES,
@@ -304,3 +305,10 @@ def test_half_precision_is_fed_half_precision() -> None:
     assert located.first is None
     assert [n.unrun for n in located.nodes] == ["", "", ""]
     assert 50 < (_rows(located)["m1"].local_db or 0) < 90
+
+
+def test_a_float_tensor_read_beside_its_rounded_twin_is_compared_itself(tmp_path: Path) -> None:
+    """ONNX Runtime's quantiser drops the Relu, and the If reads what wasn't cut."""
+    reference = model_with_a_branch()
+    located = locate(reference, _static(reference, tmp_path, QuantFormat.QDQ), IMAGES, [IMAGE], 15)
+    assert (_first(located).node, located.alone) == ("activation", True)

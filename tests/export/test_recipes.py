@@ -19,6 +19,7 @@ from edgedl.export.target import Target
 from edgedl.runtime.errors import EngineError
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import TensorSpec
+from tests.export.branches import model_with_a_branch
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     FEATURES,
@@ -130,3 +131,10 @@ def test_a_calibration_that_fails_is_one_line(images: Material, tmp_path: Path) 
     with pytest.raises(EngineError, match="calibration: ") as caught:
         RECIPES["int8-static"].make(spoiled)
     assert "\n" not in caught.value.message
+
+
+def test_int8_static_keeps_an_activation_that_a_subgraph_reads(tmp_path: Path) -> None:
+    """The quantiser would drop the Relu and leave the If with what it was to cut."""
+    graph = model_with_a_branch()
+    material = _material(graph, IMAGE, normal(0, 40, 1, 6, 6), tmp_path)
+    assert "Relu" in _operators(RECIPES["int8-static"].make(material).model)

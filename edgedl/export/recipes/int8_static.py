@@ -17,6 +17,7 @@ import onnx
 from edgedl.export.calibration import Method, open_activations, ranges
 from edgedl.export.ranges import Range
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
+from edgedl.export.surgery import names_read
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 
@@ -107,13 +108,27 @@ def _quantised(
         activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
         nodes_to_quantize=list(choice.only),
-        nodes_to_exclude=list(choice.never),
+        nodes_to_exclude=[*choice.never, *_read_by_subgraphs(material.model)],
         op_types_to_quantize=list({*QDQRegistry, *QLinearOpsRegistry}),
         extra_options={},
     )
     quantizer.quantize_model()
     model: onnx.ModelProto = quantizer.model.model
     return model
+
+
+def _read_by_subgraphs(model: onnx.ModelProto) -> list[str]:
+    """The activations whose outputs an If or a Loop reads from inside.
+
+    The quantiser lets the range of the node before take an activation's place, and sees
+    only that no node reads the float tensor: a subgraph then reads what wasn't cut.
+    """
+    inside = {name for node in model.graph.node for name in names_read(node) - {*node.input}}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("Relu", "Clip") and not inside.isdisjoint(node.output)
+    ]
 
 
 def quantisable(model: onnx.ModelProto) -> tuple[str, ...]:
