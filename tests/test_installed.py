@@ -28,8 +28,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_is_small_and_holds_the_package_only(wheel: Path) -> None:
-    assert wheel.stat().st_size < 150_000
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    files = zipfile.ZipFile(wheel).infolist()
+    # The exporter stays behind on the machine that trains; a device reads the rest.
+    on_a_device = [f for f in files if not f.filename.startswith("edgedl/export/")]
+    assert sum(f.compress_size for f in on_a_device) < 100_000
+    assert wheel.stat().st_size < 300_000
+    tops = {f.filename.split("/")[0] for f in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"edgedl"}
 
 

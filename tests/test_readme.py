@@ -78,7 +78,7 @@ def test_every_edgedl_command_runs(place: Path) -> None:
     ours = [c for c in commands() if c.startswith(".venv/bin/edgedl")]
     assert len(ours) >= 7
     for command in ours:
-        done = run([*EDGEDL, *shlex.split(command)[1:]], place)
+        done = run([*EDGEDL, *shlex.split(command, comments=True)[1:]], place)
         assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
         assert "Traceback" not in done.stderr
         assert done.stdout.strip(), command

@@ -43,32 +43,37 @@ def export(
         EdgedlError: Something the person can act on; ParityError where a stage's outputs
             left their tolerance or a recipe its budget. Nothing is written then.
     """
-    watch = Stopwatch()
     check_target(request.output, request.force)
     check_names(request.recipes)
+    # Made before anything is told: an interrupt while it is made would leave it behind.
+    with tempfile.TemporaryDirectory(prefix="edgedl-") as scratch:
+        return _export(request, Path(scratch), tell, now)
+
+
+def _export(request: ExportRequest, scratch: Path, tell: Tell, now: Now) -> Bundle:
+    watch = Stopwatch()
     target = find_target(request.target)
     source, request = frame(open_source(request.source, request.weights), request)
     study = study_source(source, request)
     tell(StageReport(source.framework, _describe(study), watch.lap()))
-    with tempfile.TemporaryDirectory(prefix="edgedl-") as scratch:
-        model = convert(study, request, tell)
-        if request.simplify:
-            model = simplify_checked(model, study, Path(scratch), tell)
-            model = apply_passes(model, study, tell)
-        found = None
-        material = Material(
-            prepared(model.model),
-            study.calibration,
-            Path(scratch),
-            target,
-            study.judgement(request.max_drop),
-            request.min_ort,
-        )
-        if request.searches:
-            made, found = search(material, request, study, tell, now)
-            rejected = rejections(found)
-        else:
-            made, rejected = make_variants(material, request, tell)
+    model = convert(study, request, tell)
+    if request.simplify:
+        model = simplify_checked(model, study, scratch, tell)
+        model = apply_passes(model, study, tell)
+    found = None
+    material = Material(
+        prepared(model.model),
+        study.calibration,
+        scratch,
+        target,
+        study.judgement(request.max_drop),
+        request.min_ort,
+    )
+    if request.searches:
+        made, found = search(material, request, study, tell, now)
+        rejected = rejections(found)
+    else:
+        made, rejected = make_variants(material, request, tell)
     history = {
         "conversion": model.conversion,
         "framing": describe_frames(request.pixels, request.answers),
