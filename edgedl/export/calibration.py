@@ -13,6 +13,7 @@ from typing import Any, Literal
 import onnx
 import onnxruntime as ort
 
+from edgedl.export.nodes import copied
 from edgedl.export.ranges import Extremes, Histogram, Range
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import weights_of
@@ -86,8 +87,7 @@ def open_activations(model: onnx.ModelProto) -> Activations:
     Raises:
         EngineError: ONNX Runtime can't load it.
     """
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
+    augmented = copied(model)
     weights = weights_of(model)
     inputs = [v for v in model.graph.input if v.name not in weights]
     inner = [name for node in model.graph.node for name in node.output if name]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
 from edgedl.export.matching import INPUT, Match
-from edgedl.export.surgery import names_read
+from edgedl.export.nodes import copied, inferred_types, names_read, subgraphs
 from edgedl.runtime.golden import Array
 
 # Behind the name of a tensor that holds 8-bit numbers: the same as floats.
@@ -24,8 +22,7 @@ def shown_name(match: Match) -> str:
 
 def showing(model: ModelProto, tensors: Iterable[str], nodes: Sequence[NodeProto] = ()) -> bytes:
     """The model with these tensors for outputs, `nodes` added to it; serialised."""
-    shown = ModelProto()
-    shown.CopyFrom(model)
+    shown = copied(model)
     shown.graph.node.extend(nodes)
     del shown.graph.output[:]
     # The type is left for ONNX Runtime to infer.
@@ -51,7 +48,11 @@ class Anatomy:
         self._nodes = list(model.graph.node)
         self._makers = {name: i for i, n in enumerate(self._nodes) for name in n.output if name}
         self._constants = {i.name: i for i in model.graph.initializer}
-        self._types = _types(model)
+        self._types = {
+            name: helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            for name, kind in inferred_types(model).items()
+            if kind.elem_type
+        }
 
     def as_read(self, name: str, value: Array) -> Array:
         """A value in the number format that the model holds this tensor in."""
@@ -129,8 +130,7 @@ def others(stops: Mapping[str, Match], match: Match) -> dict[str, Match]:
 
 
 def _renamed(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    copy = copied(node)
     copy.name = ""  # it may stand in several parts
     _rename(copy, names)
     return copy
@@ -140,7 +140,7 @@ def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
     """Rename what a node reads and makes, and what its subgraphs read of the outer graph."""
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         for inner in graph.node:
             _rename(inner, names)
         for value in graph.output:
@@ -159,39 +159,15 @@ def _quantise(match: Match) -> list[NodeProto]:
     return [helper.make_node("QuantizeLinear", [fed, *match.scale], [match.enters])]
 
 
-def _types(model: ModelProto) -> dict[str, np.dtype[Any]]:
-    """The tensors' number formats, where they can be inferred."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model)
-    except onnx.shape_inference.InferenceError:
-        return {}
-    return {
-        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        for value in inferred.graph.value_info
-        if value.type.tensor_type.elem_type
-    }
-
-
 def _typed(name: str, value: Array) -> ValueInfoProto:
     element = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
     return helper.make_tensor_value_info(name, element, None)
 
 
-def _subgraphs(node: NodeProto) -> list[GraphProto]:
-    return [
-        graph
-        for attribute in node.attribute
-        for graph in (
-            *([attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else []),
-            *attribute.graphs,
-        )
-    ]
-
-
 def _made_inside(node: NodeProto) -> set[str]:
     """Names that a node's subgraphs make for themselves."""
     names: set[str] = set()
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         names |= {v.name for v in graph.input} | {i.name for i in graph.initializer}
         for inner in graph.node:
             names |= {*inner.output} | _made_inside(inner)

@@ -9,6 +9,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from edgedl.export.frames import AnswerOutput, PixelInput
+from edgedl.export.nodes import copied
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import TensorSpec
 
@@ -27,8 +28,7 @@ def add_frames(
         pixels: Each with the input as the model wants it.
         answers: Each with the dtype of the scores.
     """
-    framed = onnx.ModelProto()
-    framed.CopyFrom(model)
+    framed = copied(model)
     graph = framed.graph
     nodes = list(graph.node)
     del graph.node[:]
@@ -110,6 +110,6 @@ def _replace_outputs(graph: onnx.GraphProto, answers: Sequence[tuple[AnswerOutpu
             helper.make_tensor_value_info(name, kind, None)
             for name, kind in zip(answer.names, kinds, strict=True)
         ]
-    kept = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in outputs]
+    kept = [copied(v) for v in outputs]
     del graph.output[:]
     graph.output.extend(kept)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from edgedl.export.errors import ConversionError
 from edgedl.export.interface import Interface
+from edgedl.export.nodes import copied, every_node, graphs, opset_version
 from edgedl.export.releases import least_for_operator, reaches, release
 from edgedl.runtime.errors import one_line
 from edgedl.runtime.manifest import TensorSpec
@@ -49,8 +50,7 @@ def set_interface(model: ModelProto, interface: Interface) -> ModelProto:
     Raises:
         ConversionError: The model has another number of inputs or outputs.
     """
-    renamed = ModelProto()
-    renamed.CopyFrom(model)
+    renamed = copied(model)
     graph = renamed.graph
     inputs = [v.name for v in graph.input if v.name not in {i.name for i in graph.initializer}]
     outputs = [v.name for v in graph.output]
@@ -92,52 +92,30 @@ def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
 def _rename_values(graph: GraphProto, names: Mapping[str, str]) -> None:
     """Rename values everywhere; an inner value that has a new name's name steps aside."""
     taken = set(names.values()) - set(names)
-    inner = {v for node in nodes(graph) for v in (*node.input, *node.output)}
-    inner |= {i.name for part in _graphs(graph) for i in part.initializer}
+    inner = {v for node in every_node(graph) for v in (*node.input, *node.output)}
+    inner |= {i.name for part in graphs(graph) for i in part.initializer}
     mapping = {**{name: f"{name}__inner" for name in taken & inner}, **names}
-    for node in nodes(graph):
+    for node in every_node(graph):
         node.input[:] = [mapping.get(v, v) for v in node.input]
         node.output[:] = [mapping.get(v, v) for v in node.output]
-    for part in _graphs(graph):
+    for part in graphs(graph):
         for value in (*part.initializer, *part.input, *part.output, *part.value_info):
             value.name = mapping.get(value.name, value.name)
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and every subgraph."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            subgraphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else []
-            for subgraph in (*subgraphs, *attribute.graphs):
-                yield from _graphs(subgraph)
-
-
-def nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of subgraphs included."""
-    for part in _graphs(graph):
-        yield from part.node
 
 
 def operators(model: ModelProto) -> dict[str, int]:
     """How often each operator stands in the model, with its domain where not ONNX's own."""
     counts = Counter(
         f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        for node in nodes(model.graph)
+        for node in every_node(model.graph)
     )
     return dict(sorted(counts.items()))
 
 
-def opset(model: ModelProto) -> int:
-    """The version of ONNX's own operator set."""
-    return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
-
-
 def with_least_ir(model: ModelProto) -> ModelProto:
     """A copy at the oldest IR version its opset allows, so that older runtimes load it."""
-    lowered = ModelProto()
-    lowered.CopyFrom(model)
-    lowered.ir_version = max(OLDEST_IR, LEAST_IR_FOR_OPSET.get(opset(model), OLDEST_IR))
+    lowered = copied(model)
+    lowered.ir_version = max(OLDEST_IR, LEAST_IR_FOR_OPSET.get(opset_version(model), OLDEST_IR))
     return lowered
 
 
@@ -155,9 +133,11 @@ def _sizes(model: ModelProto) -> Counter[tuple[int, ...]]:
 
 def least_onnxruntime(model: ModelProto) -> str:
     """The oldest onnxruntime release that reads this opset, IR version and operators."""
-    by_opset = LEAST_ORT_FOR_OPSET.get(opset(model), LEAST_ORT_FOR_OPSET[max(LEAST_ORT_FOR_OPSET)])
+    by_opset = LEAST_ORT_FOR_OPSET.get(
+        opset_version(model), LEAST_ORT_FOR_OPSET[max(LEAST_ORT_FOR_OPSET)]
+    )
     by_ir = LEAST_ORT_FOR_IR.get(model.ir_version, LEAST_ORT_FOR_IR[max(LEAST_ORT_FOR_IR)])
-    by_operators = (least_for_operator(node) for node in nodes(model.graph))
+    by_operators = (least_for_operator(node) for node in every_node(model.graph))
     return max(by_opset, by_ir, *by_operators, key=release)
 
 
@@ -169,8 +149,9 @@ def require_readable(model: ModelProto, min_ort: str | None) -> None:
     """
     needs = least_onnxruntime(model)
     if not reaches(min_ort, needs):
-        culprits = sorted({n.op_type for n in nodes(model.graph) if least_for_operator(n) == needs})
-        which = ", ".join([f"opset {opset(model)}", f"IR {model.ir_version}", *culprits])
+        every = every_node(model.graph)
+        culprits = sorted({n.op_type for n in every if least_for_operator(n) == needs})
+        which = ", ".join([f"opset {opset_version(model)}", f"IR {model.ir_version}", *culprits])
         raise ConversionError(
             f"the model needs onnxruntime {needs} ({which}); --min-ort is {min_ort}",
             "raise --min-ort, or leave the recipe out",

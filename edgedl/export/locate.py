@@ -21,6 +21,7 @@ from onnx import ModelProto
 
 from edgedl.export.excerpt import Anatomy, dequantise, fed_name, others, showing, shown_name
 from edgedl.export.matching import Match, match_tensors
+from edgedl.export.nodes import copied, inferred_types
 from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.golden import Array, Arrays, largest_call, read_golden
@@ -193,8 +194,7 @@ def _show(decibels: float | None) -> str:
 
 def _sizes(model: ModelProto, inputs: Arrays) -> dict[str, int]:
     """The bytes of every tensor whose shape can be inferred for these inputs."""
-    concrete = ModelProto()
-    concrete.CopyFrom(model)
+    concrete = copied(model)
     for value in concrete.graph.input:
         dims = value.type.tensor_type.shape.dim
         for dim, size in zip(dims, inputs[value.name].shape, strict=True):
@@ -202,17 +202,12 @@ def _sizes(model: ModelProto, inputs: Arrays) -> dict[str, int]:
             dim.dim_value = size
     for value in concrete.graph.output:
         value.type.tensor_type.ClearField("shape")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(concrete, data_prop=True)
-    except onnx.shape_inference.InferenceError:
-        return {}
     found = {}
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        kind = value.type.tensor_type
+    for name, kind in inferred_types(concrete).items():
         dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
         if kind.HasField("shape") and None not in dims:
             itemsize = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
-            found[value.name] = math.prod(d for d in dims if d is not None) * itemsize
+            found[name] = math.prod(d for d in dims if d is not None) * itemsize
     return found
 
 

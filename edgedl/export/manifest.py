@@ -12,6 +12,7 @@ import onnx
 
 from edgedl.export import evidence, graph
 from edgedl.export.judgement import Verdict
+from edgedl.export.nodes import opset_version
 from edgedl.export.recipes.material import Product
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import GENERATED
@@ -66,7 +67,7 @@ def describe_variant(
         bytes=len(content),
         recipe=recipe,
         tolerance=tolerance,
-        opset=graph.opset(model),
+        opset=opset_version(model),
         ir_version=model.ir_version,
         min_onnxruntime=graph.least_onnxruntime(model),
         operators=graph.operators(model),

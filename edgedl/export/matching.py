@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from edgedl.export.surgery import names_read
+from edgedl.export.nodes import names_read
 
 DEQUANTISED = "_DequantizeLinear_Output"
 QUANTISED = "_quantized"

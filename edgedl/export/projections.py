@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from edgedl.export.surgery import attribute, float_weight, weights_of
+from edgedl.export.nodes import attribute
+from edgedl.export.surgery import float_weight, weights_of
 from edgedl.runtime.golden import Array
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from edgedl.export.surgery import MICROSOFT, attribute
+from edgedl.export.nodes import MICROSOFT, attribute
 
 # Found by loading a graph of each operator of com.microsoft that onnxruntime 1.22 has in
 # 1.15.0 (the oldest release with a wheel for Python 3.11), 1.16.3, 1.17.0, 1.18.1, 1.19.2

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import onnx
 from onnx import NodeProto, TensorProto
 
-from edgedl.export.recipes.material import Product
+from edgedl.export.recipes.material import RECURRENT, Product
 from edgedl.export.surgery import weights_of
 from edgedl.runtime.manifest import Unquantised
 
 # Operators that carry weights or multiply: what a quantisation is for.
-CONCERNED = (
-    "Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Gather", "Attention",
-)  # fmt: skip
+CONCERNED = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT, "Gather", "Attention")
 NO_KERNEL = {
     "GRU": "the operator has no integer kernel",
     "RNN": "the operator has no integer kernel",

@@ -15,15 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Shape,
-    Wiring,
-    attribute,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import attribute, is_op
+from edgedl.export.passes.wiring import Change, PassResult, Shape, Wiring, rewrite
 from edgedl.runtime.golden import Array
 
 

@@ -17,15 +17,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Wiring,
-    attribute,
-    copy_node,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import attribute, is_op
+from edgedl.export.passes.wiring import Change, PassResult, Wiring, copy_node, rewrite
 from edgedl.runtime.golden import Array
 
 ELEMENT_WISE = (

@@ -13,14 +13,8 @@ from collections.abc import Iterator
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Wiring,
-    attribute,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import attribute, is_op
+from edgedl.export.passes.wiring import Change, PassResult, Wiring, rewrite
 
 
 def run(model: ModelProto) -> PassResult:

@@ -15,14 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Wiring,
-    copy_node,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import is_op
+from edgedl.export.passes.wiring import Change, PassResult, Wiring, copy_node, rewrite
 from edgedl.runtime.golden import Array
 
 MOVING = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")

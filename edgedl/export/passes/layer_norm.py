@@ -15,14 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Wiring,
-    attribute,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import attribute, is_op
+from edgedl.export.passes.wiring import Change, PassResult, Wiring, rewrite
 from edgedl.runtime.golden import Array
 
 LEAST_OPSET = 17

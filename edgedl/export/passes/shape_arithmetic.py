@@ -19,14 +19,8 @@ from math import prod
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from edgedl.export.passes.wiring import (
-    Change,
-    PassResult,
-    Wiring,
-    attribute,
-    is_op,
-    rewrite,
-)
+from edgedl.export.nodes import attribute, is_op
+from edgedl.export.passes.wiring import Change, PassResult, Wiring, rewrite
 
 MOST_DEPTH = 24
 

@@ -1,23 +1,30 @@
 """What a pass sees of a graph, and how it makes a changed copy of it.
 
 A pass looks for places where some nodes can give way to others, each a `Change`, and
-`rewire` carries them out on a copy. Subgraphs (If, Loop, Scan) are left alone; a value
+`rewrite` carries them out on a copy. Subgraphs (If, Loop, Scan) are left alone; a value
 that one reads is never taken away.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, count
-from typing import Any
+from itertools import count
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, numpy_helper
 
+from edgedl.export.nodes import (
+    attribute,
+    copied,
+    inferred_types,
+    is_op,
+    opset_version,
+    read_inside,
+    replaced,
+)
 from edgedl.runtime.golden import Array
 
 Shape = tuple[int | str | None, ...]
@@ -50,14 +57,15 @@ class Wiring:
     def __init__(self, model: ModelProto) -> None:
         graph = model.graph
         self.model = model
-        self.opset = max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        self.opset = opset_version(model)
         self.nodes = tuple(graph.node)
         self._made_at = {name: i for i, n in enumerate(self.nodes) for name in n.output if name}
         self._read_at: dict[str, list[int]] = {}
         for position, node in enumerate(self.nodes):
             for name in node.input:
                 self._read_at.setdefault(name, []).append(position)
-        self.held = frozenset({v.name for v in graph.output}) | set(_read_in_subgraphs(graph))
+        inside = (read_inside(node) for node in self.nodes)
+        self.held = frozenset({v.name for v in graph.output}).union(*inside)
         given = {v.name for v in graph.input}
         self._tensors = {i.name: i for i in graph.initializer if i.name not in given}
         self._names = {*given, *self._made_at, *(i.name for i in graph.initializer), *self.held}
@@ -113,42 +121,18 @@ class Wiring:
 
     @cached_property
     def _inferred(self) -> Mapping[str, onnx.TypeProto.Tensor]:
-        return _infer(self.model)
+        return inferred_types(self.model)
 
     def fresh(self, name: str) -> str:
         """A name like this one that nothing in the graph has."""
         return next(n for i in count() if (n := f"{name}__{i}") not in self._names)
 
 
-def is_op(node: NodeProto, *op_types: str) -> bool:
-    """Whether a node is one of ONNX's own operators of these types."""
-    return node.domain in ("", "ai.onnx") and node.op_type in op_types
-
-
-def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """An attribute's value, or the default where the node hasn't got it."""
-    for found in node.attribute:
-        if found.name == name:
-            return helper.get_attribute_value(found)
-    return default
-
-
 def copy_node(node: NodeProto, inputs: Sequence[str]) -> NodeProto:
     """The same node reading other values."""
-    copied = NodeProto()
-    copied.CopyFrom(node)
-    copied.input[:] = inputs
-    return copied
-
-
-def _infer(model: ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
-    """Every value's type and shape as far as ONNX's inference knows it."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        return {}
-    values = (*inferred.input, *inferred.output, *inferred.value_info)
-    return {v.name: v.type.tensor_type for v in values if v.type.HasField("tensor_type")}
+    copy = copied(node)
+    copy.input[:] = inputs
+    return copy
 
 
 def rewrite(model: ModelProto, find: Callable[[Wiring], Iterable[Change]], what: str) -> PassResult:
@@ -162,7 +146,9 @@ def rewrite(model: ModelProto, find: Callable[[Wiring], Iterable[Change]], what:
     done = 0
     current = model
     while changes := _disjoint(find(Wiring(current))):
-        current = _rewire(current, changes)
+        nodes = {at: nodes for c in changes for at, nodes in c.replaced.items()}
+        constants = {name: array for c in changes for name, array in c.constants.items()}
+        current = replaced(current, nodes, constants)
         done += len(changes)
     return PassResult(current, done > 0, f"{done} x {what}" if done else "")
 
@@ -175,54 +161,3 @@ def _disjoint(changes: Iterable[Change]) -> list[Change]:
             touched |= change.replaced.keys()
             chosen.append(change)
     return chosen
-
-
-def _rewire(model: ModelProto, changes: Sequence[Change]) -> ModelProto:
-    replaced = {at: nodes for c in changes for at, nodes in c.replaced.items()}
-    constants = {name: array for c in changes for name, array in c.constants.items()}
-    changed = ModelProto()
-    changed.CopyFrom(model)
-    graph = changed.graph
-    nodes = list(chain.from_iterable(replaced.get(i, (n,)) for i, n in enumerate(model.graph.node)))
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items())
-    del graph.value_info[:]
-    _prune(graph)
-    return changed
-
-
-def _prune(graph: GraphProto) -> None:
-    """Take away the nodes and initialisers that nobody reads."""
-    held = {v.name for v in graph.output} | set(_read_in_subgraphs(graph))
-    reads = Counter(name for node in graph.node for name in node.input)
-    kept: list[NodeProto] = []
-    for node in reversed(graph.node):
-        if any(reads[name] or name in held for name in node.output if name):
-            kept.append(node)
-        else:
-            reads.subtract(node.input)
-    kept = [_copied(node) for node in reversed(kept)]
-    tensors = [_copied(i) for i in graph.initializer if reads[i.name] > 0 or i.name in held]
-    del graph.node[:]
-    graph.node.extend(kept)
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
-
-
-def _copied(message: Any) -> Any:
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied
-
-
-def _read_in_subgraphs(graph: GraphProto) -> Iterator[str]:
-    """Every value that a subgraph reads or gives out, its own included."""
-    for node in graph.node:
-        for found in node.attribute:
-            inner = [found.g] if found.type == AttributeProto.GRAPH else list(found.graphs)
-            for subgraph in inner:
-                for deep in subgraph.node:
-                    yield from deep.input
-                yield from (value.name for value in subgraph.output)
-                yield from _read_in_subgraphs(subgraph)

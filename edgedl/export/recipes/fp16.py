@@ -18,8 +18,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgedl.devices.child import run_child
 from edgedl.export.calibration import extremes, open_activations
 from edgedl.export.errors import RecipeError
+from edgedl.export.nodes import attribute, copied
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
-from edgedl.export.surgery import attribute, float_weight, rewritten, weights_of
+from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
 
 # Half precision ends at 65504. A value within a factor of two of it on calibration samples
@@ -56,8 +57,7 @@ def make(material: Material) -> Product:
     kept = {n.name: RECURRENT_KEPT for n in nodes if n.op_type in RECURRENT}
     kept |= dict.fromkeys(_before_matmul(material.model), MOVED)
     kept |= dict.fromkeys(_too_large(material), TOO_LARGE)
-    copy = onnx.ModelProto()
-    copy.CopyFrom(material.model)
+    copy = copied(material.model)
     model = quantise(
         lambda: float16.convert_float_to_float16(
             copy,
@@ -117,9 +117,6 @@ def _without_round_trips(model: onnx.ModelProto) -> onnx.ModelProto:
         for n in casts
         if attribute(n, "to", 0) == TensorProto.FLOAT and n.input[0] in rounded
     }
-    read = {name for n in model.graph.node if n.name not in replacements for name in n.input}
-    read |= {value.name for value in model.graph.output}
-    replacements |= {n.name: [] for n in casts if n.output[0] in rounded.keys() - read}
     return rewritten(model, replacements, {})
 
 
@@ -131,8 +128,7 @@ def _store_in_half(model: onnx.ModelProto, names: Collection[str]) -> onnx.Model
     for node in model.graph.node:
         if node.name not in names:
             continue
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
+        copy = copied(node)
         casts = []
         for position, name in enumerate(node.input):
             weight = float_weight(weights, name)

@@ -7,7 +7,7 @@ matrices are large and whose answers are not narrow.
 from __future__ import annotations
 
 from edgedl.export.projections import minor, projections
-from edgedl.export.recipes.material import Material, Product
+from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
 from edgedl.export.releases import FOUR_BITS, reaches
 from edgedl.export.surgery import rewritten
@@ -15,7 +15,7 @@ from edgedl.export.surgery import rewritten
 BITS = 4
 BLOCK = 32
 LEAVES = dict.fromkeys(
-    ("Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Gather"),
+    ("Conv", "ConvTranspose", *RECURRENT, "Gather"),
     "no kernel takes 4-bit weights; int4-weights+int8-weights gives these 8 bits",
 )
 SMALL = "so small that 4 bits save nothing to speak of"

@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 
 from edgedl.export.calibration import Method, open_activations, ranges
+from edgedl.export.nodes import names_read
 from edgedl.export.ranges import Range
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
-from edgedl.export.surgery import names_read
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from onnx import NodeProto, TensorProto, helper
 
+from edgedl.export.nodes import attribute, copied
 from edgedl.export.projections import minor, projections
-from edgedl.export.recipes.material import Material, Product
+from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
 from edgedl.export.releases import EIGHT_BITS, reaches
 from edgedl.export.surgery import float_weight, rewritten, weights_of
@@ -94,12 +94,12 @@ def _worth_it(material: Material) -> dict[str, Array]:
 
 def _is_table(node: NodeProto) -> bool:
     """A Gather of rows: an embedding."""
-    return node.op_type == "Gather" and all(a.name != "axis" or a.i == 0 for a in node.attribute)
+    return bool(node.op_type == "Gather" and attribute(node, "axis", 0) == 0)
 
 
 def _axis(node: NodeProto) -> int:
     if node.op_type == "Gemm":
-        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+        return 0 if attribute(node, "transB", 0) else 1
     return 0 if node.op_type == "Gather" else WEIGHTS[node.op_type][1]
 
 
@@ -115,13 +115,12 @@ def _cast_and_scaled(
     node: NodeProto, held: dict[str, Array]
 ) -> tuple[Sequence[NodeProto], dict[str, Array]]:
     """The node after a Cast and a Mul for each weight."""
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
+    copy = copied(node)
     nodes: list[NodeProto] = []
     added: dict[str, Array] = {}
     for name, weight in held.items():
         # Each direction of a recurrent layer has scales of its own.
-        keep = (0,) if node.op_type in ("LSTM", "GRU", "RNN") else ()
+        keep = (0,) if node.op_type in RECURRENT else ()
         values, scale = _quantised(weight, _axis(node), keep)
         own = f"{node.name}__{name}"
         added |= {f"{own}__int8": values, f"{own}__scale": scale}

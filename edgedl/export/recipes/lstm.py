@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from edgedl.export.surgery import MICROSOFT, attribute, float_weight, rewritten, weights_of
+from edgedl.export.nodes import MICROSOFT, attribute
+from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
 
 BATCH_FIRST = "its layout is batch first, which DynamicQuantizeLSTM lacks"

@@ -22,6 +22,7 @@ from edgedl.export import graph
 from edgedl.export.axes import taken_sizes
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
+from edgedl.export.nodes import copied, opset_version
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import generate
 from edgedl.export.sources import Conversion, describe_arrays
@@ -179,13 +180,12 @@ class OnnxSource:
 
     @cached_property
     def _opset(self) -> int:
-        return graph.opset(self._plain())
+        return opset_version(self._plain())
 
     @cached_property
     def _freed(self) -> Any:
         """The file with no size declared at its inputs."""
-        freed = ModelProto()
-        freed.CopyFrom(self.model)
+        freed = copied(self.model)
         for value in freed.graph.input:
             for dim in value.type.tensor_type.shape.dim:
                 dim.Clear()
@@ -257,10 +257,8 @@ class OnnxSource:
 
     def _plain(self) -> ModelProto:
         """A copy without functions, maps, and inputs that have a constant value."""
-        plain = ModelProto()
-        plain.CopyFrom(
-            inliner.inline_local_functions(self.model) if self.model.functions else self.model
-        )
+        functions = self.model.functions
+        plain = inliner.inline_local_functions(self.model) if functions else copied(self.model)
         for output in plain.graph.output:
             if output.name in self._zip_maps:
                 scores = self._zip_maps[output.name].scores
@@ -342,8 +340,8 @@ def _zip_maps(model: ModelProto) -> dict[str, ZipMap]:
         if _is_zip_map(node):
             classes = tuple(
                 c.decode() if isinstance(c, bytes) else c
-                for attribute in node.attribute
-                for c in helper.get_attribute_value(attribute)
+                for held in node.attribute
+                for c in helper.get_attribute_value(held)
             )
             found[node.output[0]] = ZipMap(node.input[0], classes)
     return found

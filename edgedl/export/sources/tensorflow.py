@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedl.export import graph
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import Interface
+from edgedl.export.nodes import every_node
 from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.runtime.errors import MissingExtraError, one_line
@@ -171,7 +171,7 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str]) ->
     """
     import onnx
 
-    for node in graph.nodes(model.graph):
+    for node in every_node(model.graph):
         if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
             raise ConversionError(
                 f"layer {blame(node.name, layers)!r} needs TensorFlow's {node.op_type}, "
