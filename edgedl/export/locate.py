@@ -30,11 +30,11 @@ from edgedl.runtime.manifest import TensorSpec, Tolerance
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
 from edgedl.runtime.session import ENGINE_ERRORS, open_session
+from edgedl.runtime.tally import decibels, structural_problem
 
 MOST_SAMPLES = 8
 GROUP_BYTES = 64 << 20
 MOST_IN_GROUP = 256
-SILENT_DB = -300.0
 
 
 @dataclass(frozen=True)
@@ -324,16 +324,11 @@ def _run(content: bytes, feeds: Arrays, names: Sequence[str], what: str) -> Arra
 
 
 def _noise(expected: Array, actual: Array) -> _Noise:
-    if actual.shape != expected.shape:
-        return _Noise(None, f"shape {list(actual.shape)} instead of {list(expected.shape)}")
     a, b = actual.astype(np.float64), expected.astype(np.float64)
-    same = (np.isfinite(a) & np.isfinite(b)) | (a == b) | (np.isnan(a) & np.isnan(b))
-    if not same.all():
-        return _Noise(None, f"{int((~same).sum())} values are NaN or infinite on one side only")
+    problem = structural_problem(a, b)
+    if problem:
+        return _Noise(None, problem)
     finite = np.isfinite(b)
     a, b = a[finite], b[finite]
-    noise = float(np.sum((a - b) ** 2))
-    if noise == 0.0:
-        return _Noise(None)
-    signal = float(np.sum(b * b))
-    return _Noise(10 * math.log10(signal / noise) if signal else SILENT_DB)
+    ratio = decibels(float(np.sum(b * b)), float(np.sum((a - b) ** 2)))
+    return _Noise(None if math.isinf(ratio) else ratio)

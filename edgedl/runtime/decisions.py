@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgedl.runtime.flips import margins
+from edgedl.runtime.flips import FlipCount
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import OutputParity, Tolerance
-from edgedl.runtime.tally import Tally
+from edgedl.runtime.tally import structural_problem
 
 
 def first_choice(chosen: Array, positions: int) -> Array:
@@ -60,94 +60,67 @@ class DecisionTally:
     spread: float
     cases: int = 0
     max_abs: float = 0.0
-    worst_case: str = ""
-    positions: int = 0
-    flips: int = 0
-    clear_flips: int = 0
-    worst_flip: float = 0.0
+    broken_case: str = ""
     excess: float = 0.0
+    counted: FlipCount = field(init=False)
     problems: list[str] = field(default_factory=list)
 
-    def add(self, case: str, actual: Array | None, expected: Array, scores: Array) -> None:
-        """Compare the output of one more case."""
+    def __post_init__(self) -> None:
+        self.counted = FlipCount(self.spread, self.tolerance.flip_margin)
+
+    def add(
+        self, case: str, actual: Array | None, expected: Array, scores: Array | None = None
+    ) -> None:
+        """Compare the output of one more case, by the source's scores behind it."""
         self.cases += 1
         problem = _problem(actual, expected, scores)
-        if problem or actual is None:
+        if problem or actual is None or scores is None:
             self.problems.append(f"{case}: {problem}")
-            self.worst_case = self.worst_case or case
+            self.broken_case = self.broken_case or case
             return
         if not expected.size:
             return
         ours, theirs = chosen_scores(actual, scores), chosen_scores(expected, scores)
         positions = scores.ndim - 1
         flipped = first_choice(actual, positions) != first_choice(expected, positions)
-        self._count(case, np.abs(theirs - ours)[..., 0], flipped)
+        lost = np.abs(theirs - ours)
+        self.counted.add(case, lost[..., 0], flipped)
+        self.max_abs = max(self.max_abs, float(lost[..., 0].max()))
         limit = self.tolerance
         if limit.element_wise:
             magnitude = np.abs(ours) + np.abs(theirs)
             allowed = 2 * (limit.atol or 0.0) + (limit.rtol or 0.0) * magnitude
-            self.excess = max(self.excess, float((np.abs(theirs - ours) - allowed).max()))
-
-    def _count(self, case: str, lost: Array, flipped: Array) -> None:
-        shares = margins(lost, self.spread)
-        bound = self.tolerance.flip_margin
-        self.positions += flipped.size
-        self.flips += int(flipped.sum())
-        self.clear_flips += 0 if bound is None else int((shares > bound).sum())
-        self.max_abs = max(self.max_abs, float(lost.max()))
-        if shares.max() > self.worst_flip or not self.worst_case:
-            self.worst_flip, self.worst_case = float(shares.max()), case
+            self.excess = max(self.excess, float((lost - allowed).max()))
 
     def verdict(self) -> OutputParity:
         """What all cases together say; `max_abs` is the largest score that a flip lost."""
-        reason = "; ".join(self.problems[:3]) or self._clearly_flipped()
+        reason = "; ".join(self.problems[:3]) or self._too_far() or self.counted.problem()
         return OutputParity(
             output=self.name,
             passed=not reason,
             max_abs=self.max_abs,
             max_rel=0.0,
-            worst_case=self.worst_case,
-            top1=1.0 - self.flips / self.positions if self.positions else None,
+            worst_case=self.broken_case or self.counted.worst_case,
+            top1=self.counted.agreement,
             reason=reason,
-            positions=self.positions,
-            flips=self.flips,
-            clear_flips=self.clear_flips,
-            worst_flip=self.worst_flip,
+            positions=self.counted.positions,
+            flips=self.counted.flips,
+            clear_flips=self.counted.clear,
+            worst_flip=self.counted.worst,
         )
 
-    def _clearly_flipped(self) -> str:
-        if self.excess > 0:
-            return f"another class is chosen, {self.max_abs:.3g} under the source's own"
-        if not self.clear_flips:
+    def _too_far(self) -> str:
+        if self.excess <= 0:
             return ""
-        return (
-            f"{self.clear_flips} of {self.positions} top-1 classes flipped where the source's "
-            f"margin is over {self.tolerance.flip_margin:g} of the scores' range; the largest, "
-            f"{self.worst_flip:.2g}, in case {self.worst_case}"
-        )
+        return f"another class is chosen, {self.max_abs:.3g} under the source's own"
 
 
-def add(
-    tally: Tally | DecisionTally,
-    case: str,
-    actual: Array | None,
-    expected: Array,
-    scores: Array | None,
-) -> None:
-    """Compare one more case, by the scores behind it where the output gives classes."""
-    if isinstance(tally, Tally):
-        tally.add(case, actual, expected)
-    elif scores is not None:
-        tally.add(case, actual, expected, scores)
-
-
-def _problem(actual: Array | None, expected: Array, scores: Array) -> str:
-    if actual is None:
-        return "the output is missing"
-    if actual.shape != expected.shape:
-        return f"shape {list(actual.shape)} instead of {list(expected.shape)}"
-    if actual.dtype != expected.dtype:
-        return f"dtype {actual.dtype} instead of {expected.dtype}"
+def _problem(actual: Array | None, expected: Array, scores: Array | None) -> str:
+    problem = structural_problem(actual, expected)
+    if problem or actual is None:
+        return problem
+    if scores is None:
+        return "the source's scores behind it are missing"
     if actual.size and (actual.min() < 0 or actual.max() >= scores.shape[-1]):
         return f"a class outside 0 to {scores.shape[-1] - 1}"
     return ""

@@ -76,6 +76,47 @@ def margins(lost: Array, spread: float) -> Array:
     return lost / spread if spread > 0 else np.zeros_like(lost)
 
 
+@dataclass
+class FlipCount:
+    """Running count of positions, of those that flipped, and of those that did so clearly.
+
+    `spread` is the golden scores', `bound` the margin over which a flip is clear; None where
+    none is.
+    """
+
+    spread: float
+    bound: float | None
+    positions: int = 0
+    flips: int = 0
+    clear: int = 0
+    worst: float = 0.0
+    worst_case: str = ""
+
+    def add(self, case: str, lost: Array, flipped: Array) -> None:
+        """Count one more case's positions: the scores they lose, and whether they flip."""
+        shares = margins(lost, self.spread)
+        self.positions += flipped.size
+        self.flips += int(flipped.sum())
+        self.clear += 0 if self.bound is None else int((shares > self.bound).sum())
+        if shares.max() > self.worst or not self.worst_case:
+            self.worst, self.worst_case = float(shares.max()), case
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of positions that did not flip."""
+        return 1.0 - self.flips / self.positions if self.positions else None
+
+    def problem(self) -> str:
+        """What is said of clear flips; empty where there are none."""
+        if not self.clear:
+            return ""
+        return (
+            f"{self.clear} of {self.positions} top-1 classes flipped where the source's margin "
+            f"is over {self.bound:g} of the scores' range; the largest, {self.worst:.2g}, in "
+            f"case {self.worst_case}"
+        )
+
+
 def golden_spreads(golden: Iterable[GoldenVectors]) -> dict[str, float]:
     """The spread of every output that has positions, over all golden cases."""
     spreads: dict[str, Spread] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from edgedl.runtime.decisions import DecisionTally, add
+from edgedl.runtime.decisions import DecisionTally
 from edgedl.runtime.flips import golden_spreads
 from edgedl.runtime.free_text import Divergence, diverge
 from edgedl.runtime.golden import Arrays, GoldenVectors
@@ -68,13 +68,8 @@ def check_parity(
         if vectors.case.chunks is not None and actual.keys() >= vectors.outputs.keys():
             in_parts = run_chunks(run, vectors.inputs, vectors.case.chunks, state)
             for name in (*fed_back, *vectors.case.chunks.outputs):
-                scores = vectors.scores.get(name)
-                add(
-                    sheets[name].chunked,
-                    vectors.case.name,
-                    in_parts.get(name),
-                    actual[name],
-                    scores,
+                sheets[name].chunked.add(
+                    vectors.case.name, in_parts.get(name), actual[name], vectors.scores.get(name)
                 )
     comparable = not any(sheet.free.problems for sheet in sheets.values())
     for vectors in (v for v in golden if v.case.kind == "text" and comparable):
@@ -149,14 +144,14 @@ def _compare(sheets: Mapping[str, _Sheet], vectors: GoldenVectors, actual: Array
     if case.kind != "forced":
         for name, expected in vectors.outputs.items():
             scores = vectors.scores.get(name)
-            add(sheets[name].free, case.name, actual.get(name), expected, scores)
+            sheets[name].free.add(case.name, actual.get(name), expected, scores)
         return
     ours, theirs = (forced_steps(arrays, case.steps) for arrays in (actual, vectors.outputs))
     behind = forced_steps(vectors.scores, case.steps)
     for step, (mine, source) in enumerate(zip(ours, theirs, strict=True)):
         where = f"{case.name}, step {step}"
         for name, expected in source.items():
-            add(sheets[name].local, where, mine.get(name), expected, behind[step].get(name))
+            sheets[name].local.add(where, mine.get(name), expected, behind[step].get(name))
 
 
 def failures(outputs: Iterable[OutputParity]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgedl.runtime.flips import has_positions, is_flip, lost_scores, margins
+from edgedl.runtime.flips import FlipCount, has_positions, is_flip, lost_scores
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import OutputParity, Tolerance
 
@@ -54,42 +54,34 @@ class Tally:
     excess: float = -math.inf
     multiple: float = 0.0
     worst_case: str = ""
-    positions: int = 0
-    flips: int = 0
-    clear_flips: int = 0
-    worst_flip: float = 0.0
-    flipped_case: str = ""
+    counted: FlipCount = field(init=False)
     problems: list[str] = field(default_factory=list)
 
-    def add(self, case: str, actual: Array | None, expected: Array) -> None:
-        """Compare the output of one more case."""
+    def __post_init__(self) -> None:
+        self.counted = FlipCount(self.spread, self.tolerance.flip_margin)
+
+    def add(
+        self, case: str, actual: Array | None, expected: Array, scores: Array | None = None
+    ) -> None:
+        """Compare the output of one more case; `scores` are for a `DecisionTally` only."""
         self.cases += 1
-        problem = _structural_problem(actual, expected)
+        problem = structural_problem(actual, expected)
         if problem or actual is None:
             self.problems.append(f"{case}: {problem}")
             self.worst_case = self.worst_case or case
             return
         if expected.dtype.kind in WHOLE:
             self.whole = True
-            self.positions += expected.size
-            self.flips += int(np.sum(actual != expected))
+            self.counted.positions += expected.size
+            self.counted.flips += int(np.sum(actual != expected))
         elif self.role.classes and has_positions(expected):
-            self._count_flips(case, actual, expected)
+            lost = lost_scores(actual, expected)
+            self.counted.add(case, lost, is_flip(actual, expected))
         a, b = actual.astype(np.float64), expected.astype(np.float64)
         finite = np.isfinite(b)
         a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
         if b.size:
             self._accumulate(case, a, b)
-
-    def _count_flips(self, case: str, actual: Array, expected: Array) -> None:
-        flipped = is_flip(actual, expected)
-        lost = margins(lost_scores(actual, expected), self.spread)
-        bound = self.tolerance.flip_margin
-        self.positions += flipped.size
-        self.flips += int(flipped.sum())
-        self.clear_flips += 0 if bound is None else int((lost > bound).sum())
-        if lost.max() > self.worst_flip:
-            self.worst_flip, self.flipped_case = float(lost.max()), case
 
     def _accumulate(self, case: str, a: Array, b: Array) -> None:
         error = np.abs(a - b)
@@ -97,7 +89,7 @@ class Tally:
         signal, noise = float(np.sum(b * b)), float(np.sum(error * error))
         self.signal += signal
         self.noise += noise
-        sqnr = _decibels(signal, noise)
+        sqnr = decibels(signal, noise)
         if sqnr < self.least_sqnr:
             self.least_sqnr, self.noisiest_case = sqnr, case
         self.dot += float(np.sum(a * b))
@@ -115,7 +107,7 @@ class Tally:
 
     def verdict(self) -> OutputParity:
         """What all cases together say."""
-        sqnr = None if self.noise == 0.0 else _decibels(self.signal, self.noise)
+        sqnr = None if self.noise == 0.0 else decibels(self.signal, self.noise)
         power = math.sqrt(self.signal * self.actual_power)
         reason = "; ".join(self.problems[:3]) or self._out_of_tolerance(sqnr)
         element_wise = self.tolerance.element_wise and math.isfinite(self.multiple)
@@ -127,13 +119,13 @@ class Tally:
             worst_case=self.worst_case,
             sqnr_db=sqnr,
             cosine=self.dot / power if power > 0 else None,
-            top1=1.0 - self.flips / self.positions if self.positions else None,
+            top1=self.counted.agreement,
             reason=reason,
             least_multiple=self.multiple if element_wise else None,
-            positions=self.positions,
-            flips=self.flips,
-            clear_flips=self.clear_flips,
-            worst_flip=self.worst_flip,
+            positions=self.counted.positions,
+            flips=self.counted.flips,
+            clear_flips=self.counted.clear,
+            worst_flip=self.counted.worst,
         )
 
     def _out_of_tolerance(self, sqnr: float | None) -> str:
@@ -146,15 +138,16 @@ class Tally:
                 f"{limit.atol or 0.0:g} + {limit.rtol or 0.0:g}*|b|"
                 + (f"; {self.multiple:.3g} times that would do" if attainable else "")
             )
-        return self._too_noisy(sqnr) or self._clearly_flipped()
+        return self._too_noisy(sqnr) or (self.counted.problem() if self.role.answer else "")
 
     def _otherwise(self) -> str:
         allowed = 0.0 if self.tolerance.element_wise else self.tolerance.max_drop or 0.0
-        share = 100.0 * self.flips / self.positions if self.positions else 0.0
+        flips, positions = self.counted.flips, self.counted.positions
+        share = 100.0 * flips / positions if positions else 0.0
         if share <= allowed or (self.role.state and not self.tolerance.element_wise):
             return ""
         return (
-            f"{self.flips} of {self.positions} whole numbers differ, one in case "
+            f"{flips} of {positions} whole numbers differ, one in case "
             f"{self.worst_case}; at most {allowed:g} % may"
         )
 
@@ -170,21 +163,14 @@ class Tally:
             return ""
         return f"SQNR {self.least_sqnr:.1f} dB in case {self.noisiest_case} is under {least:g} dB"
 
-    def _clearly_flipped(self) -> str:
-        if not self.role.answer or not self.clear_flips:
-            return ""
-        return (
-            f"{self.clear_flips} of {self.positions} top-1 classes flipped where the source's "
-            f"margin is over {self.tolerance.flip_margin:g} of the scores' range; the largest, "
-            f"{self.worst_flip:.2g}, in case {self.flipped_case}"
-        )
 
-
-def _decibels(signal: float, noise: float) -> float:
+def decibels(signal: float, noise: float) -> float:
+    """A ratio of powers in dB; noise without any signal is 300 dB louder."""
     return math.inf if noise == 0.0 else 10 * math.log10(signal / noise or 1e-30)
 
 
-def _structural_problem(actual: Array | None, expected: Array) -> str:
+def structural_problem(actual: Array | None, expected: Array) -> str:
+    """Why two outputs can't be compared element by element; empty where they can."""
     if actual is None:
         return "the output is missing"
     if actual.shape != expected.shape:

@@ -24,6 +24,7 @@ from edgedl.export.recipes.material import Material, Product
 from edgedl.export.stages import runner
 from edgedl.runtime.golden import Arrays
 from edgedl.runtime.golden_runs import Runner
+from edgedl.runtime.tally import decibels
 
 # Nodes beyond this many are tried and returned in groups of neighbours.
 MOST_GROUPS = 48
@@ -144,8 +145,7 @@ def _worst_sqnr(actual: Arrays, expected: Arrays) -> float:
     ratios = [math.inf]
     for name, b in expected.items():
         if np.issubdtype(b.dtype, np.floating):
-            noise = float(np.sum(np.square(actual[name].astype(np.float64) - b)))
-            signal = float(np.sum(np.square(b.astype(np.float64))))
-            if noise > 0:
-                ratios.append(10 * math.log10(max(signal / noise, 1e-30)))
+            b = b.astype(np.float64)
+            noise = float(np.sum(np.square(actual[name] - b)))
+            ratios.append(decibels(float(np.sum(np.square(b))), noise))
     return min(ratios)
