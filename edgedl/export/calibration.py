@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import onnx
-import onnxruntime as ort
 
+from edgedl.export.engine import open_as_written
 from edgedl.export.nodes import copied
 from edgedl.export.ranges import Extremes, Histogram, Range
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import weights_of
 from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.golden import Arrays
-from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.resize import resize_axes
 from edgedl.runtime.session import ENGINE_ERRORS
 
@@ -93,15 +92,8 @@ def open_activations(model: onnx.ModelProto) -> Activations:
     inner = [name for node in model.graph.node for name in node.output if name]
     del augmented.graph.output[:]
     augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(inner))
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 4
-    # Optimised, operators run together and the tensors between them are others.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(
-            augmented.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_as_written(augmented.SerializeToString())
     except ENGINE_ERRORS as error:
         raise EngineError(f"calibration: {one_line(error)}") from error
     fed = [v.name for v in inputs if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from onnx import NodeProto
 
 from edgedl.export.nodes import MICROSOFT, attribute
@@ -49,8 +51,8 @@ def least_for_operator(node: NodeProto) -> str:
 
 
 def release(version: str) -> tuple[int, ...]:
-    """A release number as something to compare."""
-    return tuple(int(part) for part in version.split(".")[:3])
+    """A release number as something to compare; what follows the third part is left out."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def reaches(oldest: str | None, needed: str) -> bool:

@@ -18,6 +18,7 @@ from edgedl.runtime.errors import (
     InputError,
     MissingExtraError,
     UnknownDeviceError,
+    one_line,
 )
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.host import usable_cpus
@@ -148,7 +149,7 @@ class Model:
         try:
             values = self.session.run(self._output_names, feeds)
         except ENGINE_ERRORS as error:
-            raise EngineError(f"{self.variant.file} failed to run: {_first_line(error)}") from error
+            raise EngineError(f"{self.variant.file} failed to run: {one_line(error)}") from error
         return dict(zip(self._output_names, values, strict=True))
 
     def zero_state(self, sizes: dict[str, int]) -> Arrays:
@@ -229,7 +230,7 @@ def open_session(content: bytes, device: str, threads: int, where: str) -> Any:
         )
     except ENGINE_ERRORS as error:
         raise EngineError(
-            f"onnxruntime {ort.__version__} can't load {where}: {_first_line(error)}",
+            f"onnxruntime {ort.__version__} can't load {where}: {one_line(error)}",
             "a newer onnxruntime may be needed: `edgedl inspect` names the least version",
         ) from error
     if provider.name not in session.get_providers():
@@ -305,7 +306,3 @@ def _refuse(specs: Sequence[TensorSpec], problem: str, sizes: dict[str, int] | N
 def concrete_shape(spec: TensorSpec, sizes: dict[str, int]) -> list[int]:
     """A tensor's shape with its dynamic axes at the given sizes; 1 where not given."""
     return [dim if isinstance(dim, int) else sizes.get(dim, 1) for dim in spec.shape]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:500] if str(error).strip() else repr(error)

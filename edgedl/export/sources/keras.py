@@ -15,6 +15,7 @@ import numpy as np
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
+from edgedl.export.releases import release
 from edgedl.export.sources import Conversion, call_factory, describe_arrays
 from edgedl.export.sources.keras_calls import calls_of, named_outputs
 from edgedl.export.sources.keras_stand_ins import with_stand_ins
@@ -47,7 +48,7 @@ def open_keras(path: Path) -> KerasSource:
             "save the model with model.save('model.keras')",
         )
     keras = import_keras()
-    if path.suffix in HDF5 and _release(keras) < SAFE_HDF5:
+    if path.suffix in HDF5 and release(keras.__version__) < SAFE_HDF5:
         raise SourceError(
             f"Keras {keras.__version__} may run code from an HDF5 file: {path} is refused",
             "install keras 3.11.3 or newer, or save the model as a .keras file",
@@ -60,10 +61,6 @@ def open_keras(path: Path) -> KerasSource:
         reason = f"{unknown} is not Keras' own" if unknown else one_line(error)
         raise SourceError(f"{path} can't be loaded: {reason}", ASK_FOR_FACTORY) from error
     return KerasSource(model)
-
-
-def _release(keras: Any) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", keras.__version__)[:3])
 
 
 def _unknown_layer(keras: Any, path: Path, error: Exception) -> str:

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import ModelProto, NodeProto, helper, inliner, version_converter
 
 from edgedl.export import graph
 from edgedl.export.axes import taken_sizes
+from edgedl.export.engine import open_as_written
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
-from edgedl.export.nodes import copied, opset_version
+from edgedl.export.nodes import ONNX, copied, opset_version
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import generate
 from edgedl.export.sources import Conversion, describe_arrays
@@ -30,7 +32,6 @@ from edgedl.export.sources.onnx_file import read_onnx
 from edgedl.export.sources.onnx_names import RawInput, name_specs, unique_names
 from edgedl.runtime.errors import one_line
 from edgedl.runtime.golden import Array, Arrays
-from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.manifest import TensorSpec, dynamic_axes
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
@@ -271,7 +272,7 @@ class OnnxSource:
         inputs = [v for v in plain.graph.input if v.name not in constants]
         del plain.graph.input[:]
         plain.graph.input.extend(inputs)
-        if all(o.domain not in ("", "ai.onnx") for o in plain.opset_import):
+        if all(o.domain not in ONNX for o in plain.opset_import):
             plain.opset_import.append(helper.make_opsetid("", LEAST_OPSET))
         return plain
 
@@ -295,18 +296,12 @@ def _is_stacked(whole: Array, parts: Sequence[Array]) -> bool:
 
 def _open_plain(model: str | bytes, path: Path) -> Any:
     """A session that runs the model node by node, as it is written."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = usable_cpus()
-    options.log_severity_level = 4
     try:
         with quiet():
-            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return open_as_written(model)
     except ENGINE_ERRORS as error:
         raise SourceError(
-            f"onnxruntime {ort.__version__} can't load {path}: {one_line(error)}",
+            f"onnxruntime {onnxruntime.__version__} can't load {path}: {one_line(error)}",
             "a bundle runs in onnxruntime: export the model with operators that it has",
         ) from error
 

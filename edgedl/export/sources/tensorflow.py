@@ -11,7 +11,7 @@ import numpy as np
 
 from edgedl.export.errors import ConversionError, SourceError
 from edgedl.export.interface import Interface
-from edgedl.export.nodes import every_node
+from edgedl.export.nodes import ONNX, every_node
 from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.runtime.errors import MissingExtraError, one_line
@@ -172,7 +172,7 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str]) ->
     import onnx
 
     for node in every_node(model.graph):
-        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
+        if node.domain in ONNX and not onnx.defs.has(node.op_type):
             raise ConversionError(
                 f"layer {blame(node.name, layers)!r} needs TensorFlow's {node.op_type}, "
                 "which has no translation to ONNX"
