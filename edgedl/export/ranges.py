@@ -67,7 +67,8 @@ class Histogram:
 
     def plus(self, values: Array) -> Histogram:
         """With more values; the range doubles until those that are finite are in it."""
-        values = values[np.isfinite(values)]
+        # The width of [-top, top] may be past float32, as a mask's filling of -3.4e38 makes it.
+        values = values[np.isfinite(values)].astype(np.float64)
         reach = float(np.abs(values).max(initial=0.0))
         counts, top = self.counts, self.top
         if top == 0.0:

@@ -50,11 +50,14 @@ def weights_of(model: ModelProto) -> dict[str, TensorProto]:
 
 
 def float_weight(weights: Mapping[str, TensorProto], name: str) -> Array | None:
-    """A float32 initialiser's values; None where the name is no such initialiser."""
+    """A float32 initialiser's values; None where the name is no such initialiser, or where it
+    holds infinity, which can't be scaled or factored.
+    """
     tensor = weights.get(name)
     if tensor is None or tensor.data_type != TensorProto.FLOAT:
         return None
-    return np.asarray(numpy_helper.to_array(tensor))
+    values = np.asarray(numpy_helper.to_array(tensor))
+    return values if np.isfinite(values).all() else None
 
 
 def rewritten(

@@ -117,10 +117,18 @@ def second_moment_roots(material: Material, candidates: Sequence[Projection]) ->
     names = tuple(dict.fromkeys(p.input for p in candidates))
     for arrays in activations.stream(material.calibration, names):
         for p in candidates:
-            rows = arrays[p.input].reshape(-1, p.weight.shape[0])
-            rows = (rows @ p.weight if _by_outputs(p) else rows).astype(np.float64)
+            rows = _finite(arrays[p.input].reshape(-1, p.weight.shape[0]))
+            if _by_outputs(p):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    rows = _finite(rows @ p.weight)
+            rows = rows.astype(np.float64)
             moments[p.name] = moments.get(p.name, 0.0) + rows.T @ rows
     return {p.name: _output_root(p, moments[p.name]) for p in candidates}
+
+
+def _finite(rows: Array) -> Array:
+    """The rows without NaN and infinity: where a mask hides everything, there is no direction."""
+    return rows[np.isfinite(rows).all(1)]
 
 
 def _output_root(projection: Projection, moment: Array) -> Array:

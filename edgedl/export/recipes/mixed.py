@@ -22,7 +22,7 @@ from edgedl.export.interface import Interface
 from edgedl.export.recipes import int8_dynamic, int8_static
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.stages import runner
-from edgedl.runtime.golden import Arrays
+from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.tally import decibels
 
@@ -145,7 +145,15 @@ def _worst_sqnr(actual: Arrays, expected: Arrays) -> float:
     ratios = [math.inf]
     for name, b in expected.items():
         if np.issubdtype(b.dtype, np.floating):
-            b = b.astype(np.float64)
-            noise = float(np.sum(np.square(actual[name] - b)))
-            ratios.append(decibels(float(np.sum(np.square(b))), noise))
+            ratios.append(_sqnr(actual[name].astype(np.float64), b.astype(np.float64)))
     return min(ratios)
+
+
+def _sqnr(a: Array, b: Array) -> float:
+    """In dB, over what is finite; the worst where a value is so on one side only."""
+    finite = np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), finite):
+        return -math.inf
+    noise = float(np.sum(np.square(a[finite] - b[finite])))
+    signal = float(np.sum(np.square(b[finite])))
+    return decibels(signal, noise)
