@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgedl.export.errors import SourceError
-from edgedl.runtime.golden import Arrays
+from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import Decision, StatePair, TensorSpec, dynamic_axes
 from edgedl.runtime.parity import class_outputs
 from edgedl.runtime.quality import BATCH
@@ -124,6 +124,47 @@ def name_outputs(
     if len(set(names)) < len(names):
         raise SourceError(f"two outputs have one name: {', '.join(names)}", "name them apart")
     return tuple(names), tuple(pairs)
+
+
+def fitting_pairs(
+    pairs: Sequence[StatePair],
+    declared: Sequence[StatePair],
+    inputs: Sequence[TensorSpec],
+    outputs: Arrays,
+) -> tuple[StatePair, ...]:
+    """The pairs whose output can be fed back; free axes may grow from step to step.
+
+    An output that merely shares an input's name, in another shape, is no state.
+
+    Args:
+        pairs: What `name_outputs` paired.
+        declared: Those that the person asked for.
+        inputs: The inputs' specs.
+        outputs: The source's answer to one call.
+
+    Raises:
+        SourceError: A declared pair doesn't fit.
+    """
+    specs = {spec.name: spec for spec in inputs}
+    fitting = []
+    for pair in pairs:
+        spec, answer = specs[pair.input], outputs[pair.output]
+        if _feeds(answer, spec):
+            fitting.append(pair)
+        elif pair in declared:
+            raise SourceError(
+                f"--state {pair.output}={pair.input}: {pair.output!r} is "
+                f"{answer.dtype}{list(answer.shape)}, but the input is {spec}",
+                "state goes out in the dtype and shape in which it goes in",
+            )
+    return tuple(fitting)
+
+
+def _feeds(answer: Array, spec: TensorSpec) -> bool:
+    if str(answer.dtype) != spec.dtype or answer.ndim != len(spec.shape):
+        return False
+    sizes = zip(answer.shape, spec.shape, strict=True)
+    return all(isinstance(dim, str) or dim == size for size, dim in sizes)
 
 
 def infer_outputs(

@@ -11,7 +11,7 @@ from edgedl.export import evidence, samples
 from edgedl.export.axes import Refusal
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.framing import as_pixels, decisions_of
-from edgedl.export.interface import Interface, infer_outputs, name_outputs
+from edgedl.export.interface import Interface, fitting_pairs, infer_outputs, name_outputs
 from edgedl.export.judgement import FLIP_MARGIN, Judge, Judgement
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
@@ -120,8 +120,10 @@ def _name_tensors(
     """Public output names, state pairs, and the source as a runner under those names."""
     one = resize_axes(given.arrays, given.specs, {BATCH: 1})
     raw, values = source.run(one)
-    names, state = name_outputs(raw, [s.name for s in given.specs], declared)
-    _check_numbers(dict(zip(names, values, strict=True)))
+    names, pairs = name_outputs(raw, [s.name for s in given.specs], declared)
+    answered = dict(zip(names, values, strict=True))
+    state = fitting_pairs(pairs, declared, given.specs, answered)
+    _check_numbers(answered)
 
     # An axis too short for a kernel may answer nothing; so may a mask that hides every row.
     sized = any(axis != BATCH for axis in dynamic_axes(given.specs))

@@ -9,12 +9,14 @@ from edgedl.export.errors import SourceError
 from edgedl.export.interface import (
     DynamicAxis,
     clean_name,
+    fitting_pairs,
     infer_outputs,
     name_outputs,
     parse_dynamic,
     parse_state,
     with_dynamic,
 )
+from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import StatePair, TensorSpec
 from tests.export.conftest import Export
 from tests.export.fake_source import FEATURES, FakeSource, dense_answer, dense_graph, way
@@ -84,6 +86,42 @@ def test_a_declared_pair_is_kept_and_wins() -> None:
 def test_a_pair_of_tensors_that_are_not_there_is_refused(pair: str) -> None:
     with pytest.raises(SourceError, match=f"--state {pair}: there is no such tensor"):
         name_outputs(["y"], ["x"], [parse_state(pair)])
+
+
+H = TensorSpec("h", "float32", ("batch", 3))
+PAIR = StatePair(input="h", output="h_out")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [np.zeros((1, 4), np.float32), np.zeros((1, 3)), np.zeros((1, 1, 3), np.float32)],
+)
+def test_a_declared_pair_of_other_shapes_is_refused(answer: Array) -> None:
+    with pytest.raises(SourceError, match=r"--state h_out=h: 'h_out' is float\d+\[1, "):
+        fitting_pairs([PAIR], [PAIR], [H], {"h_out": answer})
+
+
+def test_an_output_that_only_shares_an_inputs_name_is_no_state() -> None:
+    assert fitting_pairs([PAIR], [], [H], {"h_out": np.zeros((1, 4), np.float32)}) == ()
+
+
+def test_a_state_may_grow_along_a_free_axis() -> None:
+    spec = TensorSpec("h", "float32", ("batch", "past", 3))
+    answer = {"h_out": np.zeros((1, 8, 3), np.float32)}
+    assert fitting_pairs([PAIR], [PAIR], [spec], answer) == (PAIR,)
+
+
+def test_state_that_can_not_go_round_ends_the_export(export: Export) -> None:
+    with pytest.raises(SourceError, match="--state logits=x: 'logits' is float32"):
+        export(
+            FakeSource(
+                (TensorSpec("x", "float32", ("batch", FEATURES)),),
+                ("logits",),
+                lambda feeds: (dense_answer(feeds["x"]),),
+                (way(dense_graph),),
+            ),
+            state=(parse_state("logits=x"),),
+        )
 
 
 def test_two_outputs_of_one_clean_name_are_refused() -> None:
