@@ -37,6 +37,8 @@ def command(bundle: str, as_json: bool) -> None:
     print_table(Table(HEADERS, rows, _shortages(manifest)))
     for line in left_in_float(manifest.variants):
         click.echo(line)
+    for line in left_out(manifest):
+        click.echo(line)
     if manifest.search is not None:
         click.echo()
         print_table(search_table(manifest.search))
@@ -56,6 +58,18 @@ def left_in_float(variants: Sequence[Variant]) -> list[str]:
             for (operator, reason), nodes in reasons.items()
         ]
     return lines
+
+
+def left_out(manifest: Manifest) -> list[str]:
+    """Recipes that made no variant, a line each; a search has them in its table."""
+    rejected = manifest.provenance.get("recipes_rejected")
+    if manifest.search is not None or not isinstance(rejected, list) or not rejected:
+        return []
+    return [
+        "",
+        "recipes left out:",
+        *(f"  {r.get('recipe')}: {r.get('reason')}" for r in rejected if isinstance(r, dict)),
+    ]
 
 
 HEADERS = ("variant", "bytes", "opset", "onnxruntime", "SQNR", "top-1", "quality", "operators")

@@ -48,6 +48,12 @@ def every_node(graph: GraphProto) -> Iterator[NodeProto]:
         yield from part.node
 
 
+def inner_nodes(node: NodeProto) -> Iterator[NodeProto]:
+    """The nodes of a node's subgraphs, however deep: an If's branches, a Loop's body."""
+    for subgraph in subgraphs(node):
+        yield from every_node(subgraph)
+
+
 def names_read(node: NodeProto) -> set[str]:
     """What a node reads, and what its subgraphs read or give out, their own values included."""
     return set(node.input) | read_inside(node)

@@ -12,6 +12,8 @@ from edgedl.export.nodes import attribute
 from edgedl.export.surgery import float_weight, weights_of
 from edgedl.runtime.golden import Array
 
+PRODUCTS = ("MatMul", "Gemm")
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -50,7 +52,7 @@ def projections(model: ModelProto) -> tuple[Projection, ...]:
 
 
 def _projection(node: NodeProto, weights: Mapping[str, TensorProto]) -> Projection | None:
-    if node.op_type not in ("MatMul", "Gemm") or node.domain:
+    if node.op_type not in PRODUCTS or node.domain:
         return None
     weight = float_weight(weights, node.input[1])
     if weight is None or weight.ndim != 2 or node.input[0] in weights:

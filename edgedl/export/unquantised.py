@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import NodeProto, TensorProto
 
+from edgedl.export.nodes import inner_nodes
 from edgedl.export.recipes.material import RECURRENT, Product
 from edgedl.export.surgery import weights_of
 from edgedl.runtime.manifest import Unquantised
@@ -18,6 +19,7 @@ NO_KERNEL = {
     "RNN": "the operator has no integer kernel",
     "ConvTranspose": "the operator has no integer kernel",
 }
+INSIDE = "inside {}: recipes take the outer graph only"
 NO_WEIGHTS = "no weights: both inputs are activations"
 ELSE = "onnxruntime's quantiser left it"
 # What quantisers append to a node's name where they take it apart.
@@ -42,7 +44,22 @@ def unquantised(start: onnx.ModelProto, product: Product) -> tuple[Unquantised, 
         if concerned:
             reason = _reason(node, product, weights)
             found.append(Unquantised(node.name, node.op_type, reason))
+        if product.leaves is not None:
+            found += _inside(node)
     return tuple(found)
+
+
+def _inside(node: NodeProto) -> list[Unquantised]:
+    """What an If's branches or a Loop's body hold, which no recipe touches."""
+    return [
+        Unquantised(
+            f"{node.name}/{inner.name or inner.output[0]}",
+            inner.op_type,
+            INSIDE.format(node.op_type),
+        )
+        for inner in inner_nodes(node)
+        if inner.op_type in CONCERNED and inner.op_type != "Gather"
+    ]
 
 
 def _dequantised(model: onnx.ModelProto) -> set[str]:

@@ -14,6 +14,7 @@ from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Unquantised
 from tests.cli.conftest import ROOT, Edgedl, Python, assert_one_error
 from tests.graphs import (
+    change_manifest,
     change_variant,
     classifier_graph,
     classifier_weights,
@@ -57,6 +58,16 @@ def test_inspect_says_what_stays_in_float_and_why(edgedl: Edgedl, classifier_bun
     assert "  5 Conv (conv0, conv1, conv2, ... (5 in all)): a reason" in shown
     assert "  1 MatMul (pairs): another" in shown
     assert "fp32 leaves" not in shown
+
+
+def test_inspect_says_which_recipes_made_nothing_and_why(
+    edgedl: Edgedl, classifier_bundle: Path
+) -> None:
+    assert "left out" not in edgedl("inspect", classifier_bundle).stdout
+    rejected = [{"recipe": "int8-static", "made": False, "reason": "nothing to quantise"}]
+    change_manifest(classifier_bundle, provenance={"recipes_rejected": rejected})
+    shown = edgedl("inspect", classifier_bundle).stdout
+    assert "recipes left out:\n  int8-static: nothing to quantise" in shown
 
 
 def test_inspect_as_json_is_the_manifest(edgedl: Edgedl, classifier_bundle: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.export.errors import RecipeError
-from edgedl.export.recipes import find_recipe
+from edgedl.export.recipes import RECIPES, find_recipe
 from edgedl.export.unquantised import unquantised
 from edgedl.runtime.manifest import TensorSpec
 from tests.export.conftest import Export
@@ -64,6 +64,43 @@ def test_a_layer_without_an_integer_kernel_is_named_in_the_refusal(
 ) -> None:
     given = material(recurrent(operator), (SEQUENCE, STATES), normal(0, 16, 5, 16), tmp_path)
     assert "no MatMul, Gemm or LSTM" in find_recipe("int8-dynamic").obstacle(given)
+
+
+def _branching(outer: bool) -> onnx.ModelProto:
+    """An If with a layer in either branch; before it another layer, or none."""
+    value = "hidden" if outer else "x"
+    branches = {}
+    for which in ("then_branch", "else_branch"):
+        out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+        weight = numpy_helper.from_array(normal(4, WIDE, WIDE), "inner_weight")
+        layer = helper.make_node("MatMul", [value, "inner_weight"], ["out"], name=f"in_{which}")
+        branches[which] = helper.make_graph([layer], which, [], [out], [weight])
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0, name="top"),
+        helper.make_node("Greater", ["top", "two"], ["choose"], name="greater"),
+        helper.make_node("If", ["choose"], ["y"], name="choice", **branches),
+    ]
+    constants = {"two": np.array(2, np.float32)}
+    if outer:
+        nodes.insert(0, helper.make_node("MatMul", ["x", "weight"], ["hidden"], name="outer"))
+        constants["weight"] = normal(3, WIDE, WIDE) / np.float32(10)
+    return model(nodes, {"x": VECTOR.shape}, {"y": ["batch", WIDE]}, constants)
+
+
+@pytest.mark.parametrize("name", ["int8-dynamic", "int8-weights", "int4-weights"])
+def test_layers_inside_an_if_are_listed(name: str, tmp_path: Path) -> None:
+    listed = _listed(name, _branching(outer=True), tmp_path)
+    assert set(listed) == {"choice/in_then_branch", "choice/in_else_branch"}
+    assert set(listed.values()) == {"inside If: recipes take the outer graph only"}
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n[:2] != "fp"])
+def test_a_model_whose_layers_are_inside_an_if_is_not_said_to_have_none(
+    name: str, tmp_path: Path
+) -> None:
+    specs = (VECTOR, TensorSpec("y", "float32", ("batch", WIDE)))
+    given = material(_branching(outer=False), specs, normal(0, ROWS, WIDE), tmp_path)
+    assert "outside its If, where no recipe looks" in find_recipe(name).obstacle(given)
 
 
 def test_a_recipe_that_changes_nothing_is_refused(export: Export) -> None:

@@ -33,6 +33,7 @@ BLOCKED = ("CumSum", "ReduceSum", "ReduceMean", "Pow", "Exp", "Log", "Range")
 TOO_LARGE = "kept in float32: its values come near 65504, where half precision ends"
 TOO_FINE = "kept in float32: half precision is too coarse for it"
 RECURRENT_KEPT = "kept in float32, its weights stored in half: it has no half kernel on a CPU"
+HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm", *RECURRENT)
 # Loading a Transpose in half precision before a MatMul, other than of the last two axes,
 # ends in a segmentation fault in onnxruntime 1.31 and 1.32 on a CPU; not in 1.22.
 MOVED = "kept in float32: before a MatMul, onnxruntime 1.32 crashes on it in half precision"
@@ -46,7 +47,7 @@ FROM_FLOAT = "_cast_to_fp16"
 def obstacle(material: Material) -> str:
     """There must be float weights."""
     floats = any(i.data_type == TensorProto.FLOAT for i in material.model.graph.initializer)
-    return "" if floats else "the model has no float32 weights"
+    return "" if floats else f"the model has no float32 weights{material.outside(*HEAVY)}"
 
 
 def make(material: Material) -> Product:

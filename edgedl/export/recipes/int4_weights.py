@@ -6,7 +6,7 @@ matrices are large and whose answers are not narrow.
 
 from __future__ import annotations
 
-from edgedl.export.projections import minor, projections
+from edgedl.export.projections import PRODUCTS, minor, projections
 from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
 from edgedl.export.releases import FOUR_BITS, reaches
@@ -25,8 +25,9 @@ def obstacle(material: Material) -> str:
     """There must be a matrix."""
     if not reaches(material.min_ort, FOUR_BITS):
         return f"MatMulNBits needs onnxruntime {FOUR_BITS}; --min-ort is {material.min_ort}"
-    found = projections(material.model)
-    return "" if found else "the model has no MatMul or Gemm with a constant matrix"
+    if projections(material.model):
+        return ""
+    return f"the model has no MatMul or Gemm with a constant matrix{material.outside(*PRODUCTS)}"
 
 
 def make(material: Material) -> Product:

@@ -26,7 +26,9 @@ SMALL = "so small that quantising its input costs more than it saves"
 
 def obstacle(material: Material) -> str:
     """There must be something to quantise."""
-    return "" if material.count(*OPERATORS) else "the model has no MatMul, Gemm or LSTM"
+    if material.count(*OPERATORS):
+        return ""
+    return f"the model has no MatMul, Gemm or LSTM{material.outside(*OPERATORS)}"
 
 
 def make(material: Material) -> Product:

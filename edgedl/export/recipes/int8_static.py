@@ -27,7 +27,7 @@ def obstacle(material: Material) -> str:
     if material.count(*RECURRENT):
         return "ONNX Runtime quantises a recurrent layer dynamically only; use int8-dynamic"
     if not material.count(*OPERATORS):
-        return "the model has no Conv, MatMul or Gemm"
+        return f"the model has no Conv, MatMul or Gemm{material.outside(*OPERATORS)}"
     if not material.calibration.count:
         return "no samples are left for calibration; give more with --samples"
     return ""

@@ -39,7 +39,9 @@ OVERHEAD = 300
 
 def obstacle(material: Material) -> str:
     """There must be weights large enough to save bytes."""
-    return "" if _worth_it(material) else "no weights are so large that 8 bits save bytes"
+    if _worth_it(material):
+        return ""
+    return f"no weights are so large that 8 bits save bytes{material.outside(*WEIGHTS)}"
 
 
 def make(material: Material) -> Product:

@@ -20,7 +20,7 @@ from onnx import NodeProto, helper
 
 from edgedl.export.calibration import open_activations
 from edgedl.export.errors import NothingGainedError
-from edgedl.export.projections import Projection, minor, projections
+from edgedl.export.projections import PRODUCTS, Projection, minor, projections
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.surgery import rewritten
 from edgedl.runtime.golden import Array
@@ -36,7 +36,9 @@ MOST_ROWS = 4096
 
 def obstacle(material: Material) -> str:
     """There must be a matrix that two thin ones can be smaller than."""
-    return "" if _candidates(material) else "no MatMul or Gemm has a matrix worth factoring"
+    if _candidates(material):
+        return ""
+    return f"no MatMul or Gemm has a matrix worth factoring{material.outside(*PRODUCTS)}"
 
 
 def make(material: Material) -> Product:

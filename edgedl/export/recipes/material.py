@@ -12,6 +12,7 @@ import onnx
 from edgedl.export import graph
 from edgedl.export.errors import ConversionError, RecipeError
 from edgedl.export.judgement import LEAST_SQNR_DB, Judgement
+from edgedl.export.nodes import inner_nodes
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import in_order
@@ -76,6 +77,17 @@ class Material:
     def count(self, *op_types: str) -> int:
         """How many nodes of these types the model has."""
         return sum(node.op_type in op_types for node in self.model.graph.node)
+
+    def outside(self, *op_types: str) -> str:
+        """What a "the model has none of these" ends with: some may be where no recipe looks."""
+        holders = sorted(
+            {
+                node.op_type
+                for node in self.model.graph.node
+                if any(inner.op_type in op_types for inner in inner_nodes(node))
+            }
+        )
+        return f" outside its {' and '.join(holders)}, where no recipe looks" if holders else ""
 
     def passes(self, candidate: onnx.ModelProto) -> bool:
         """Whether a candidate, finished, keeps parity and the budget."""
