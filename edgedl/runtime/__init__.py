@@ -9,6 +9,7 @@ Names are imported when they are first used, so that reading a manifest, or an e
 class, doesn't need onnxruntime.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,11 @@ __all__ = [
     "load",
     "open_bundle",
 ]
+
+# From 1.29 on, onnxruntime writes an identifier of the device when it is imported, and
+# reports sessions to Microsoft. Its own `disable_telemetry_events` comes too late for that.
+# Whoever set the variable before is not overruled.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     **dict.fromkeys(("Bundle", "open_bundle"), "bundle"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from edgedl import runtime
+from tests.graphs import write_classifier_bundle
 
 HEAVY = {"torch", "tensorflow", "keras", "onnx", "click", "rich", "PIL"}
 
@@ -46,3 +49,29 @@ def test_every_public_name_is_there() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         _ = runtime.nothing
+
+
+def _run(code: str, home: Path, **more: str) -> str:
+    places = {"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    suppressing = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS")
+    kept = {k: v for k, v in os.environ.items() if k not in suppressing}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **places, **more},
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout.decode()
+
+
+def test_loading_a_bundle_reports_to_nobody(tmp_path: Path) -> None:
+    path, home = write_classifier_bundle(tmp_path / "a.bundle"), tmp_path / "home"
+    home.mkdir()
+    _run(f"from edgedl import runtime; runtime.load({str(path)!r})", home)
+    # onnxruntime's telemetry keeps a device's identifier and what it has not sent yet.
+    assert list(home.rglob("*")) == []
+
+
+def test_who_wants_telemetry_may_have_it(tmp_path: Path) -> None:
+    code = "import edgedl.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert _run(code, tmp_path, ORT_DISABLE_TELEMETRY="0").strip() == "0"
