@@ -25,6 +25,9 @@ LEAST_IN_A_BIN = 8
 # What a bin counts that the quantised values never fall into but clipped ones do: without it
 # one outlier would make every divergence infinite.
 SMOOTHING = 1e-4
+# A divergence doesn't see how far off a clipped value lies. A threshold may cost this many
+# times the squared error of the whole range: 6 dB.
+CLIPPING_COST = 4.0
 
 Range = tuple[float, float]
 
@@ -98,10 +101,11 @@ class Histogram:
         """The range that, clipped and quantised, tells least apart from the values.
 
         The threshold whose quantised distribution has the least Kullback-Leibler divergence
-        from the one that was seen; the whole range where the values are too few to tell. The
-        bin around zero counts as the next one does: a Relu's zeros, which are exact at any
-        scale, would outweigh all else (so in NVIDIA's pytorch-quantization). Source: S. Migacz,
-        "8-bit inference with TensorRT", GTC 2017.
+        from the one that was seen, among those that cost no more than `CLIPPING_COST`; the
+        whole range where the values are too few to tell. The bin around zero counts as the next
+        one does: a Relu's zeros, which are exact at any scale, would outweigh all else (so in
+        NVIDIA's pytorch-quantization). Source: S. Migacz, "8-bit inference with TensorRT", GTC
+        2017.
         """
         low, high = self.extremes.range
         if self.top == 0.0:
@@ -116,7 +120,9 @@ class Histogram:
         counts[0] = counts[min(1, len(counts) - 1)]
         levels = LEVELS if low >= 0.0 or high <= 0.0 else LEVELS_OF_A_SIGN
         tried = [*range(levels, len(counts), ENTROPY_STEP), len(counts)]
-        kept = min(tried, key=lambda n: _divergence(counts, n, levels))
+        most = CLIPPING_COST * _squared_error(counts, len(counts), levels)
+        affordable = [n for n in tried if _squared_error(counts, n, levels) <= most]
+        kept = min(affordable, key=lambda n: _divergence(counts, n, levels))
         threshold = self.top * kept * together / half
         return max(low, -threshold), min(high, threshold)
 
@@ -136,3 +142,10 @@ def _divergence(counts: Array, kept: int, levels: int) -> float:
     q = np.maximum(quantised[seen], SMOOTHING)
     p, q = clipped[seen] / clipped.sum(), q / q.sum()
     return float(np.sum(p * np.log(p / q)))
+
+
+def _squared_error(counts: Array, kept: int, levels: int) -> float:
+    """Of all values, in bins: rounded to a level up to `kept`, clipped to it beyond."""
+    rounded = float(counts[:kept].sum()) * (kept / levels) ** 2 / 12
+    beyond = np.arange(len(counts) - kept) + 0.5
+    return rounded + float(np.sum(counts[kept:] * beyond**2))

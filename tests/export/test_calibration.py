@@ -131,6 +131,13 @@ def test_entropy_clips_a_lonely_outlier_but_no_even_spread() -> None:
     assert high > 0.95
 
 
+def test_entropy_does_not_clip_values_that_all_lie_far_from_zero() -> None:
+    """Clipped into one bin they all look alike, and a divergence finds nothing amiss."""
+    values = 1 / (1 + np.exp(-0.3 * normal(0, 50_000)))
+    _, high = Histogram.empty().plus(values).entropy()
+    assert values.max() * 0.95 < high <= values.max()
+
+
 def test_a_tensor_of_nothing_has_the_range_of_zero() -> None:
     assert Extremes().plus(np.zeros(0, np.float32)).range == (0.0, 0.0)
     assert Histogram.empty().percentile() == (0.0, 0.0)
