@@ -15,7 +15,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,8 @@ def _compare_variant(
 def measure(case: Case) -> Measurement:
     """Load, run once, warm up, then time single runs until both leasts are reached."""
     bundle = open_bundle(case.bundle)
-    inputs, expected = _case_inputs(bundle, case)
+    golden = read_golden(bundle)
+    inputs, expected = _case_inputs(bundle, golden, case)
     begin = time.perf_counter_ns()
     if not case.subject:
         importlib.import_module("edgedl.runtime.session")
@@ -226,7 +227,7 @@ def measure(case: Case) -> Measurement:
         first_run_ns=first - loaded,
         samples_ns=samples,
         peak_resident=peak_resident_bytes(),
-        parity=_check_answer(bundle, case, outputs, expected),
+        parity=_check_answer(bundle, golden, case, outputs, expected),
     )
 
 
@@ -273,7 +274,9 @@ def _subject(case: Case, inputs: Arrays) -> Callable[[], Arrays | None]:
     return run
 
 
-def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | None]:
+def _case_inputs(
+    bundle: Bundle, golden: Sequence[GoldenVectors], case: Case
+) -> tuple[Arrays, GoldenVectors | None]:
     """Inputs of the wanted sizes, real ones from the golden vectors.
 
     Returns:
@@ -286,7 +289,6 @@ def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | No
             f"bundle {bundle.manifest.name!r} has no dynamic axis {unknown[0]!r}",
             f"it has: {', '.join(sorted(axes)) or 'none'}",
         )
-    golden = read_golden(bundle)
     calls = [vectors.case.sizes for vectors in golden if vectors.case.is_single]
     sizes = {axis: case.sizes.get(axis, min(call[axis] for call in calls)) for axis in axes}
     for vectors in golden:
@@ -296,7 +298,11 @@ def _case_inputs(bundle: Bundle, case: Case) -> tuple[Arrays, GoldenVectors | No
 
 
 def _check_answer(
-    bundle: Bundle, case: Case, outputs: Arrays | None, expected: GoldenVectors | None
+    bundle: Bundle,
+    golden: Sequence[GoldenVectors],
+    case: Case,
+    outputs: Arrays | None,
+    expected: GoldenVectors | None,
 ) -> tuple[OutputParity, ...]:
     """The first run's outputs beside the golden ones, where the inputs are golden."""
     if expected is None or outputs is None:
@@ -310,7 +316,7 @@ def _check_answer(
         manifest.state,
         classes_of(manifest),
         answer_outputs(manifest.outputs, manifest.state, manifest.task),
-        golden_spreads(read_golden(bundle)),
+        golden_spreads(golden),
     )
 
 
