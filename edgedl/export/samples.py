@@ -25,8 +25,10 @@ from edgedl.runtime.resize import resize_axes
 GOLDEN_SAMPLES = 64
 GENERATED_SAMPLES = 128
 BATCH_SIZES = (1, 4)
-# Where nothing but the batch is dynamic, a larger one is cheap and proves more.
+# Where nothing but the batch is dynamic, a larger one is cheap and proves more; but golden
+# vectors travel, so not where its inputs are large: 32 photographs outweigh a MobileNet.
 LONE_BATCH_SIZES = (1, 4, 32)
+LONE_BATCH_BYTES = 4 * 2**20
 OTHER_SIZES = (1, 7)
 MOST_PRODUCT_CASES = 12
 ROLLOUT_STEPS = 256
@@ -247,7 +249,9 @@ def example_sizes(interface: Interface, samples: Samples) -> dict[str, int]:
 
 def _sizes(axis: str, interface: Interface, samples: Samples) -> tuple[int, ...]:
     if axis == BATCH:
-        return LONE_BATCH_SIZES if interface.axes == (BATCH,) else BATCH_SIZES
+        each = sum(array.nbytes for array in samples.arrays.values()) / max(1, samples.count)
+        cheap = max(LONE_BATCH_SIZES) * each <= LONE_BATCH_BYTES
+        return LONE_BATCH_SIZES if cheap and interface.axes == (BATCH,) else BATCH_SIZES
     return tuple(sorted({*OTHER_SIZES, _example_size(axis, interface, samples)}))
 
 

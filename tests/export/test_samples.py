@@ -197,6 +197,14 @@ def test_golden_cases_run_every_axis_at_several_sizes_alone_and_together() -> No
         assert inputs["x"].shape == (case.sizes["batch"], case.sizes["time"], FEATURES)
 
 
+@pytest.mark.parametrize(("side", "batches"), [(28, [1, 4, 32]), (224, [1, 4])])
+def test_golden_vectors_stay_small_where_inputs_are_large(side: int, batches: list[int]) -> None:
+    image = TensorSpec("image", "float32", ("batch", side, side, 3))
+    samples = Samples({"image": np.zeros((8, side, side, 3), np.float32)}, (image,), "", "")
+    cases = golden_cases(Interface((image,), (), ()), samples)
+    assert [case.sizes["batch"] for case, _ in cases] == batches
+
+
 def test_golden_cases_stay_few_where_there_are_many_axes() -> None:
     cases = _sizes((TensorSpec("x", "float32", ("batch", "time", "height", "width")),))
     assert len(cases) < 16
