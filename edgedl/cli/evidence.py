@@ -28,7 +28,7 @@ def _row(candidate: Candidate, search: Search) -> tuple[str, ...]:
         "-" if p50 == float("inf") else show_ns(p50),
         _ratio_cell(candidate, search),
         "-" if candidate.bytes is None else f"{candidate.bytes:,}",
-        show_quality(candidate.quality).split(" (source")[0],
+        "-" if candidate.quality is None else show_value(candidate.quality),
         candidate.verdict,
         candidate.reason,
     )
@@ -83,6 +83,14 @@ def show_quality(quality: Quality | None) -> str:
     """A quality beside its source's."""
     if quality is None:
         return "-"
-    if quality.metric == "nats":
-        return f"{quality.value:.4f} nats (source {quality.source:.4f})"
-    return f"{quality.value:.2%} {quality.metric} (source {quality.source:.2%})"
+    return f"{show_value(quality)} (source {show_amount(quality, quality.source)})"
+
+
+def show_value(quality: Quality) -> str:
+    """A quality by itself: 98.53% accuracy."""
+    return f"{show_amount(quality, quality.value)} {quality.metric}"
+
+
+def show_amount(quality: Quality, value: float) -> str:
+    """A value in the unit of a quality: 98.53%, or nats per character."""
+    return f"{value:.4f}" if quality.metric == "nats" else f"{value:.2%}"

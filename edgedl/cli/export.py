@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from edgedl.cli.evidence import search_table
+from edgedl.cli.evidence import search_table, show_amount
 from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import ProgressLine, print_table, say
 from edgedl.cli.verdicts import show_flips, show_least_noise, show_text
@@ -211,7 +211,6 @@ def tell(report: StageReport) -> None:
         parts += [show_text(o) for o in report.outputs if o.diverged_at is not None]
     if report.quality is not None:
         q = report.quality
-        shown = f"{q.value:.2%}" if q.metric != "nats" else f"{q.value:.4f}"
-        source = f"{q.source:.2%}" if q.metric != "nats" else f"{q.source:.4f}"
+        shown, source = show_amount(q, q.value), show_amount(q, q.source)
         parts.append(f"{q.metric} {shown} (source {source}, {q.samples} samples)")
     say(f"{report.stage:<13} {report.seconds:5.1f} s  {', '.join(parts)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 import msgspec
@@ -88,13 +89,22 @@ def overview(manifest: Manifest) -> list[str]:
         f"  out  {spec}" + (f"  -> {fed_back[spec.name]}" if spec.name in fed_back else "")
         for spec in manifest.outputs
     ]
-    provenance = manifest.provenance
+    lines += _origin(manifest.provenance)
+    cases = manifest.golden.cases
+    lines.append(f"  {len(cases)} golden cases: {shorten([c.name for c in cases])}")
+    if manifest.state and "sequence_in_parts" in manifest.provenance:
+        lines.append(f"  a sequence in parts: {manifest.provenance['sequence_in_parts']}")
+    return lines
+
+
+def _origin(provenance: Mapping[str, Any]) -> list[str]:
+    """Where the model came from, as far as the manifest says."""
     source, conversion, samples = (
         value if isinstance(value := provenance.get(key), dict) else {}
         for key in ("source", "conversion", "samples")
     )
     way = conversion.get("path")
-    lines.append(f"  from {source.get('framework')} {source.get('given')} by {way}")
+    lines = [f"  from {source.get('framework')} {source.get('given')} by {way}"]
     lines += [
         f"       not by {r.get('path')}: {r.get('reason')}"
         for r in conversion.get("rejected", [])
@@ -103,10 +113,6 @@ def overview(manifest: Manifest) -> list[str]:
     lines.append(f"       simplified: {provenance.get('simplified')}")
     made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"
     lines.append(f"       {samples.get('count')} samples{made_up}")
-    cases = manifest.golden.cases
-    lines.append(f"  {len(cases)} golden cases: {shorten([c.name for c in cases])}")
-    if manifest.state and "sequence_in_parts" in provenance:
-        lines.append(f"  a sequence in parts: {provenance['sequence_in_parts']}")
     return lines
 
 

@@ -10,9 +10,9 @@ from edgedl.export.front import Contender, Field, dominator
 from edgedl.export.manifest import Made
 from edgedl.export.recipes import RECIPES, Material, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
-from edgedl.export.stages import StageReport, Stopwatch, Tell
+from edgedl.export.stages import StageReport, Stopwatch, Tell, disagreement
 from edgedl.export.variants import judge_variant
-from edgedl.runtime.errors import EngineError, ParityError
+from edgedl.runtime.errors import EngineError
 from edgedl.runtime.manifest import Candidate, OutputParity
 
 BASELINE = "fp32"
@@ -76,9 +76,6 @@ def attempt(name: str, material: Material, request: ExportRequest, tell: Tell) -
     """
     watch = Stopwatch()
     recipe = find_recipe(name)
-    obstacle = recipe.obstacle(material)
-    if obstacle:
-        return _left_out(out(name, "unfit", obstacle), watch, tell)
     try:
         made, verdict = judge_variant(recipe, material, request)
     except NothingGainedError as error:
@@ -88,10 +85,7 @@ def attempt(name: str, material: Material, request: ExportRequest, tell: Tell) -
             raise
         return _left_out(out(name, "failed", error.message), watch, tell)
     if verdict.disagreement and not recipe.quantised:
-        raise ParityError(
-            f"parity failed after {name}: {verdict.disagreement}",
-            "nothing was written; the source and this model disagree",
-        )
+        raise disagreement(name, verdict.disagreement)
     reason = verdict.disagreement or verdict.exceeded
     known = Candidate(
         name,

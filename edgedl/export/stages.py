@@ -75,11 +75,16 @@ class Reference:
         outputs = self.compare(run, tolerance)
         failed = failures(outputs)
         if failed:
-            raise ParityError(
-                f"parity failed after {stage}: {'; '.join(failed)}",
-                "nothing was written; the source and this model disagree",
-            )
+            raise disagreement(stage, "; ".join(failed))
         return outputs
+
+
+def disagreement(stage: str, reason: str) -> ParityError:
+    """What is raised where a stage's model doesn't answer what the source answers."""
+    return ParityError(
+        f"parity failed after {stage}: {reason}",
+        "nothing was written; the source and this model disagree",
+    )
 
 
 def runner(model: onnx.ModelProto, interface: Interface) -> Runner:

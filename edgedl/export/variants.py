@@ -15,7 +15,7 @@ from edgedl.export.locate import blame
 from edgedl.export.manifest import Made, describe_variant
 from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
-from edgedl.export.stages import StageReport, Stopwatch, Tell
+from edgedl.export.stages import StageReport, Stopwatch, Tell, disagreement
 from edgedl.export.unquantised import unquantised
 from edgedl.runtime.errors import EngineError, ParityError
 from edgedl.runtime.golden import largest_call
@@ -59,7 +59,6 @@ def make_variants(
         watch = Stopwatch()
         fits = True
         try:
-            _require_fit(recipe, material)
             made.append(_unlike(made, make_variant(recipe, material, request, tell)))
             continue
         except NothingGainedError as error:
@@ -71,12 +70,6 @@ def make_variants(
         rejected.append({"recipe": recipe.name, "made": fits, "reason": reason})
         tell(StageReport(recipe.name, f"left out: {reason}", watch.lap()))
     return made, rejected
-
-
-def _require_fit(recipe: Recipe, material: Material) -> None:
-    obstacle = recipe.obstacle(material)
-    if obstacle:
-        raise NothingGainedError(obstacle, "leave this recipe out")
 
 
 def _unlike(made: Sequence[Made], variant: Made) -> Made:
@@ -104,10 +97,7 @@ def make_variant(recipe: Recipe, material: Material, request: ExportRequest, tel
     watch = Stopwatch()
     made, verdict = judge_variant(recipe, material, request)
     if verdict.disagreement:
-        raise ParityError(
-            f"parity failed after {recipe.name}: {verdict.disagreement}{_blame(made, material)}",
-            "nothing was written; the source and this model disagree",
-        )
+        raise disagreement(recipe.name, verdict.disagreement + _blame(made, material))
     if verdict.exceeded:
         raise ParityError(
             f"{recipe.name} is over its budget: {verdict.exceeded}",
@@ -135,10 +125,14 @@ def judge_variant(
     """Make a variant and judge it, whatever the verdict.
 
     Raises:
+        NothingGainedError: It doesn't fit the model, or changes nothing in it.
         RecipeError: It can't be made.
         ConversionError: What was made is not valid, or needs a newer runtime than asked for.
         EngineError: ONNX Runtime can't load or run it.
     """
+    obstacle = recipe.obstacle(material)
+    if obstacle:
+        raise NothingGainedError(obstacle, "leave this recipe out")
     judgement = material.judgement
     least = recipe.least_sqnr_db
     if least is not None:
