@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from edgedl.export.nodes import attribute, is_op
 from edgedl.export.passes.wiring import Change, PassResult, Wiring, rewrite
@@ -30,17 +30,9 @@ def _find(graph: Wiring) -> Iterator[Change]:
         rank = len(graph.shape(node.input[0]))
         if rank < 3 or graph.element(node.input[0]) != TensorProto.FLOAT:
             continue
-        if _axes(graph, node, rank) == list(range(2, rank)):
+        axes = graph.axes(node) or ()
+        if sorted(a % rank for a in axes) == list(range(2, rank)):
             pool = helper.make_node(
                 "GlobalAveragePool", [node.input[0]], list(node.output), name=node.name
             )
             yield Change({position: [pool]})
-
-
-def _axes(graph: Wiring, node: NodeProto, rank: int) -> list[int]:
-    """The axes that are averaged; an attribute, or an input from opset 18."""
-    axes = attribute(node, "axes")
-    if axes is None and len(node.input) > 1:
-        given = graph.constant(node.input[1])
-        axes = None if given is None else given.tolist()
-    return sorted(a % rank for a in axes or ())

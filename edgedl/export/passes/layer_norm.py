@@ -139,10 +139,7 @@ def _mean_of(graph: Wiring, name: str) -> str:
     rank = len(graph.shape(node.input[0]))
     if node.op_type == "GlobalAveragePool":
         return str(node.input[0]) if rank == 3 else ""
-    axes = attribute(node, "axes")
-    if axes is None and len(node.input) > 1:
-        given = graph.constant(node.input[1])
-        axes = None if given is None else given.tolist()
+    axes = graph.axes(node)
     last = rank > 0 and axes is not None and [a % rank for a in axes] == [rank - 1]
     return str(node.input[0]) if last and attribute(node, "keepdims", 1) else ""
 

@@ -97,6 +97,13 @@ class Wiring:
             tensor = attribute(node, "value") if node is not None else None
         return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
 
+    def axes(self, node: NodeProto) -> list[int] | None:
+        """The axes of a reduction: an attribute, or from opset 18 an input; None where unknown."""
+        given = attribute(node, "axes")
+        if given is None and len(node.input) > 1:
+            given = self.constant(node.input[1])
+        return None if given is None else [int(axis) for axis in given]
+
     def element(self, name: str) -> int | None:
         """A value's element type, as TensorProto numbers them; None where it isn't known."""
         if name in self._tensors:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from edgedl.export.nodes import attribute, copied
 from edgedl.export.projections import minor, projections
 from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
+from edgedl.export.recipes.symmetric import symmetric
 from edgedl.export.releases import EIGHT_BITS, reaches
 from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
@@ -107,10 +107,7 @@ def _axis(node: NodeProto) -> int:
 
 def _quantised(weight: Array, axis: int, keep: tuple[int, ...] = ()) -> tuple[Array, Array]:
     """int8 values and the scale of each channel, which multiplies them by broadcasting."""
-    others = tuple(a for a in range(weight.ndim) if a != axis and a not in keep)
-    scale = np.abs(weight).max(others, keepdims=True) / np.float32(127)
-    scale[scale == 0] = 1
-    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+    return symmetric(weight, tuple(a for a in range(weight.ndim) if a not in (axis, *keep)))
 
 
 def _cast_and_scaled(

@@ -9,6 +9,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from edgedl.export.nodes import MICROSOFT, attribute
+from edgedl.export.recipes.symmetric import symmetric
 from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
 
@@ -70,9 +71,7 @@ def _quantise(
 
 def _rows(weight: Array, unsigned: bool) -> tuple[Array, Array, Array]:
     """(directions, 4h, k) as (directions, k, 4h) bytes, with scales (directions, 4h)."""
-    scale = np.abs(weight).max(2) / np.float32(127)
-    scale[scale == 0] = 1
-    rounded = np.rint(weight / scale[:, :, None]).transpose(0, 2, 1)
+    rounded, scale = symmetric(weight, (2,))
     zero, dtype = (128, np.uint8) if unsigned else (0, np.int8)
-    values = np.ascontiguousarray(rounded + zero).astype(dtype)
-    return values, scale.astype(np.float32), np.full(scale.shape, zero, dtype)
+    values = (rounded.transpose(0, 2, 1) + np.int16(zero)).astype(dtype, order="C")
+    return values, scale[:, :, 0], np.full(scale.shape[:2], zero, dtype)
