@@ -22,6 +22,7 @@ from msgspec import Struct
 from edgedl.bench.report import Table, markdown
 from edgedl.cli.terminal import print_table, say
 from edgedl.export.pipeline import export
+from edgedl.export.recipes import RECIPES
 from edgedl.export.request import ExportRequest
 from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import EdgedlError
@@ -31,6 +32,16 @@ from tests.matrix.entry import Entry
 from tests.matrix.fetch import fetch_models
 
 FAMILIES = ("keras", "torch", "onnx")
+# Recipes and their columns' short headers.
+COLUMNS = {name: name for name in RECIPES}
+COLUMNS |= {
+    "int8-dynamic": "dynamic",
+    "int8-static": "static",
+    "int8-static-percentile": "percent.",
+    "int8-static-entropy": "entropy",
+    "int8-weights": "weights8",
+    "int4-weights": "weights4",
+}
 # A recipe that doesn't fit a model is no failure of it.
 UNFIT = "-"
 
@@ -141,21 +152,19 @@ def launch_family(family: str, only: str, out: Path) -> list[Result]:
 
 def tabulate(results: list[Result]) -> Table:
     """One line per model, one column per recipe."""
-    recipes = list(dict.fromkeys(name for r in results for name in (*r.recipes, *r.failed)))
-    recipes = [name for name in recipes if name not in ("export", "process", "fetch")]
-    rows = tuple(_row(r, recipes) for r in results)
-    return Table(("model", "path", "cases", "time", *recipes), rows, tuple(_notes(results)))
+    rows = tuple(_row(r) for r in results)
+    return Table(("model", "cases", "time", *COLUMNS.values(), "path"), rows, _notes(results))
 
 
-def _row(result: Result, recipes: list[str]) -> tuple[str, ...]:
+def _row(result: Result) -> tuple[str, ...]:
     cells = (
         result.recipes.get(name) or ("FAILED" if name in result.failed else UNFIT)
-        for name in recipes
+        for name in COLUMNS
     )
-    return (result.name, result.path, str(result.cases), f"{result.seconds:.1f} s", *cells)
+    return (result.name, str(result.cases), f"{result.seconds:.1f} s", *cells, result.path)
 
 
-def _notes(results: list[Result]) -> list[str]:
+def _notes(results: list[Result]) -> tuple[str, ...]:
     """Each failure explained, then the machine and the versions."""
     notes = [
         f"{r.name}: {what}: {why} [{r.known.get(what, 'unexplained')}]"
@@ -166,9 +175,10 @@ def _notes(results: list[Result]) -> list[str]:
     versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
     exported = sum(not r.failed.keys() & {"export", "process", "fetch"} for r in results)
     made = sum(len(r.recipes) for r in results)
+    notes.append("columns: " + ", ".join(f"{v} {k}" for k, v in COLUMNS.items() if k != v))
     notes.append(f"{exported} of {len(results)} models exported, {made} variants proved")
     notes.append(f"{host.processor}, {host.cpus} CPUs, Python {host.python}, {versions}")
-    return notes
+    return tuple(notes)
 
 
 @click.command()
