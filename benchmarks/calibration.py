@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedl.export.calibration import open_activations, ranges
 from edgedl.export.quiet import quiet
+from edgedl.export.recipes.calibration import open_activations, ranges
 from edgedl.export.samples import Samples
 from edgedl.runtime.golden import Arrays
 from edgedl.runtime.host import peak_resident_bytes

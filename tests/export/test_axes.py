@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgedl.export.axes import movable_sizes
-from edgedl.export.batch import is_batch
 from edgedl.export.errors import BakedAxisError, ConversionError, SourceError
 from edgedl.export.interface import Interface
 from edgedl.export.request import ExportRequest
 from edgedl.export.samples import Samples
 from edgedl.export.sources import Conversion
+from edgedl.export.sources.batch import is_batch
 from edgedl.export.study import study_source
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import TensorSpec

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgedl.export import calibration
-from edgedl.export.calibration import extremes, open_activations, ranges
-from edgedl.export.ranges import BINS, Extremes, Histogram
+from edgedl.export.recipes import calibration
+from edgedl.export.recipes.calibration import extremes, open_activations, ranges
+from edgedl.export.recipes.ranges import BINS, Extremes, Histogram
 from edgedl.export.samples import Samples
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import TensorSpec

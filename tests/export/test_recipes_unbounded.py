@@ -13,8 +13,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgedl.export.ranges import Histogram
 from edgedl.export.recipes import RECIPES, find_recipe, low_rank, mixed
+from edgedl.export.recipes.ranges import Histogram
 from edgedl.runtime.errors import EdgedlError
 from tests.export.fake_source import model, normal
 from tests.export.layers import OUT, ROWS, SCORES, VECTOR, WIDE, dense, material, thin

@@ -1,5 +1,6 @@
 """Recipes: how a variant is made. One file per recipe, one line in the table.
 
+Beside them stands what several share: calibration and its ranges, projections, lstm, nbits.
 Recipes compose: `a+b` makes b from what a made.
 """
 

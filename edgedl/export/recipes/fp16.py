@@ -16,9 +16,9 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgedl.devices.child import run_child
-from edgedl.export.calibration import extremes, open_activations
 from edgedl.export.errors import RecipeError
 from edgedl.export.nodes import attribute, copied
+from edgedl.export.recipes.calibration import extremes, open_activations
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
 from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array

@@ -6,9 +6,9 @@ matrices are large and whose answers are not narrow.
 
 from __future__ import annotations
 
-from edgedl.export.projections import PRODUCTS, minor, projections
 from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
+from edgedl.export.recipes.projections import PRODUCTS, minor, projections
 from edgedl.export.releases import FOUR_BITS, reaches
 from edgedl.export.surgery import rewritten
 

@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 import onnx
 
-from edgedl.export.projections import minor, projections
 from edgedl.export.recipes import lstm
 from edgedl.export.recipes.material import Material, Product, quantise
+from edgedl.export.recipes.projections import minor, projections
 from edgedl.export.surgery import weights_of
 
 OPERATORS = ("MatMul", "Gemm", "LSTM")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgedl.export.calibration import Method, open_activations, ranges
 from edgedl.export.nodes import names_read
-from edgedl.export.ranges import Range
+from edgedl.export.recipes.calibration import Method, open_activations, ranges
 from edgedl.export.recipes.material import RECURRENT, Material, Product, quantise
+from edgedl.export.recipes.ranges import Range
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from onnx import NodeProto, TensorProto, helper
 
 from edgedl.export.nodes import attribute, copied
-from edgedl.export.projections import minor, projections
 from edgedl.export.recipes.material import RECURRENT, Material, Product
 from edgedl.export.recipes.nbits import nbits_nodes
+from edgedl.export.recipes.projections import minor, projections
 from edgedl.export.recipes.symmetric import symmetric
 from edgedl.export.releases import EIGHT_BITS, reaches
 from edgedl.export.surgery import float_weight, rewritten, weights_of

@@ -18,10 +18,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper
 
-from edgedl.export.calibration import open_activations
 from edgedl.export.errors import NothingGainedError
-from edgedl.export.projections import PRODUCTS, Projection, minor, projections
+from edgedl.export.recipes.calibration import open_activations
 from edgedl.export.recipes.material import Material, Product
+from edgedl.export.recipes.projections import PRODUCTS, Projection, minor, projections
 from edgedl.export.surgery import rewritten
 from edgedl.runtime.golden import Array
 

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 
 from edgedl.export import graph
-from edgedl.export.calibration import open_activations, ranges
 from edgedl.export.errors import NothingGainedError
 from edgedl.export.interface import Interface
 from edgedl.export.recipes import int8_dynamic, int8_static
+from edgedl.export.recipes.calibration import open_activations, ranges
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.stages import runner
 from edgedl.runtime.golden import Array, Arrays

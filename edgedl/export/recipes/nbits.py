@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from edgedl.export.nodes import MICROSOFT
-from edgedl.export.projections import Projection
+from edgedl.export.recipes.projections import Projection
 from edgedl.runtime.golden import Array
 
 # The accuracy level at which a block's activations are rounded to int8 and multiplied as

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedl.export.batch import is_batch
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.interface import DynamicAxis, with_dynamic
 from edgedl.export.sources import Conversion, call_factory, required_parameters
+from edgedl.export.sources.batch import is_batch
 from edgedl.export.sources.torch_files import load_weights
 from edgedl.export.sources.torch_onnx import ModuleExport
 from edgedl.export.sources.torch_run import Called, import_torch

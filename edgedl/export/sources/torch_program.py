@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgedl.export.batch import is_batch
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface, with_dynamic
 from edgedl.export.quiet import quiet
 from edgedl.export.samples import generate
 from edgedl.export.sources import Conversion
+from edgedl.export.sources.batch import is_batch
 from edgedl.export.sources.pt2_check import SAVE_AGAIN, check_pt2
 from edgedl.export.sources.torch_onnx import ModuleExport, dynamo_options, export_onnx
 from edgedl.export.sources.torch_recurrent import translations

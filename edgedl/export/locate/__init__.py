@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from edgedl.export.excerpt import Anatomy, dequantise, fed_name, others, showing, shown_name
-from edgedl.export.matching import Match, match_tensors
+from edgedl.export.locate.excerpt import Anatomy, dequantise, fed_name, others, showing, shown_name
+from edgedl.export.locate.matching import Match, match_tensors
 from edgedl.export.nodes import copied, inferred_types
 from edgedl.runtime.bundle import Bundle
 from edgedl.runtime.errors import EngineError, one_line

@@ -14,7 +14,7 @@ import onnx
 
 from edgedl.export.engine import open_as_written
 from edgedl.export.nodes import copied
-from edgedl.export.ranges import Extremes, Histogram, Range
+from edgedl.export.recipes.ranges import Extremes, Histogram, Range
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import weights_of
 from edgedl.runtime.errors import EngineError, one_line

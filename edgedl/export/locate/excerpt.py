@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
-from edgedl.export.matching import INPUT, Match
+from edgedl.export.locate.matching import INPUT, Match
 from edgedl.export.nodes import copied, inferred_types, names_read, subgraphs
 from edgedl.runtime.golden import Array
 
