@@ -79,11 +79,16 @@ def median_interval(launches: Sequence[Sequence[int]]) -> Interval | None:
     """
     if len(launches) < 2:
         return None
-    logs = np.log([np.median(launch) for launch in launches])
-    t = T_975[min(logs.size - 2, len(T_975) - 1)]
-    reach = t * logs.std(ddof=1) / np.sqrt(logs.size)
-    centre = logs.mean()
-    return Interval(float(np.exp(centre - reach)), float(np.exp(centre + reach)))
+    _, low, high = _geometric_mean([float(np.median(launch)) for launch in launches])
+    return Interval(low, high)
+
+
+def _geometric_mean(values: Sequence[float]) -> tuple[float, float, float]:
+    """The geometric mean of two or more values and its 95 % interval: Student's t on logarithms."""
+    logs = np.log(values)
+    reach = T_975[min(logs.size - 2, len(T_975) - 1)] * logs.std(ddof=1) / np.sqrt(logs.size)
+    mean, low, high = np.exp([logs.mean(), logs.mean() - reach, logs.mean() + reach]).tolist()
+    return mean, low, high
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,7 @@ def paired_ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -
     both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
     if len(both) < 2:
         return None
-    logs = np.log([a / b for a, b in both])
-    reach = T_975[min(logs.size - 2, len(T_975) - 1)] * logs.std(ddof=1) / np.sqrt(logs.size)
-    centre = logs.mean()
-    return Ratio(*(float(np.exp(x)) for x in (centre, centre - reach, centre + reach)))
+    return Ratio(*_geometric_mean([a / b for a, b in both]))
 
 
 def ratio_through(ours: Ratio, theirs: Ratio) -> Ratio:
