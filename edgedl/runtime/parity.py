@@ -65,12 +65,7 @@ def check_parity(
     for vectors in (v for v in golden if v.case.kind != "text"):
         actual = run_case(run, vectors, state)
         _compare(sheets, vectors, actual)
-        if vectors.case.chunks is not None and actual.keys() >= vectors.outputs.keys():
-            in_parts = run_chunks(run, vectors.inputs, vectors.case.chunks, state)
-            for name in (*fed_back, *vectors.case.chunks.outputs):
-                sheets[name].chunked.add(
-                    vectors.case.name, in_parts.get(name), actual[name], vectors.scores.get(name)
-                )
+        _compare_in_parts(sheets, run, vectors, actual, state)
     comparable = not any(sheet.free.problems for sheet in sheets.values())
     for vectors in (v for v in golden if v.case.kind == "text" and comparable):
         text = diverge(run, vectors, state)
@@ -152,6 +147,23 @@ def _compare(sheets: Mapping[str, _Sheet], vectors: GoldenVectors, actual: Array
         where = f"{case.name}, step {step}"
         for name, expected in source.items():
             sheets[name].local.add(where, mine.get(name), expected, behind[step].get(name))
+
+
+def _compare_in_parts(
+    sheets: Mapping[str, _Sheet],
+    run: Runner,
+    vectors: GoldenVectors,
+    whole: Arrays,
+    state: Sequence[StatePair],
+) -> None:
+    """A sequence in parts beside the model's own answer to it in one call."""
+    case = vectors.case
+    if case.chunks is None or not whole.keys() >= vectors.outputs.keys():
+        return
+    in_parts = run_chunks(run, vectors.inputs, case.chunks, state)
+    for name in (*(pair.output for pair in state), *case.chunks.outputs):
+        scores = vectors.scores.get(name)
+        sheets[name].chunked.add(case.name, in_parts.get(name), whole[name], scores)
 
 
 def failures(outputs: Iterable[OutputParity]) -> list[str]:
