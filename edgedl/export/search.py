@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -30,6 +29,7 @@ from edgedl.export.recipes import Material
 from edgedl.export.request import ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.study import Study
+from edgedl.export.variants import LeftOut
 from edgedl.runtime.errors import ParityError
 from edgedl.runtime.manifest import Candidate, Search
 from edgedl.runtime.paired import shortage
@@ -261,10 +261,10 @@ def kept(tried: Sequence[Tried], found: Search) -> list[Made]:
     return [made[name] for name in (found.winner.recipe, *names)]
 
 
-def rejections(found: Search) -> list[dict[str, Any]]:
+def rejections(found: Search) -> list[LeftOut]:
     """The recipes that were left out, as `make_variants` lists them."""
     return [
-        {"recipe": c.recipe, "made": c.verdict != "unfit", "reason": c.reason}
+        LeftOut(c.recipe, c.verdict != "unfit", c.reason)
         for c in found.candidates
         if c.verdict in ("unfit", "failed", "over budget")
     ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -32,17 +31,25 @@ def check_names(names: Sequence[str]) -> None:
             find_recipe(name)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A recipe without a variant; `made` is False where it doesn't fit the model."""
+
+    recipe: str
+    made: bool
+    reason: str
+
+
 def make_variants(
     material: Material, request: ExportRequest, tell: Tell
-) -> tuple[list[Made], list[dict[str, Any]]]:
+) -> tuple[list[Made], list[LeftOut]]:
     """Every variant asked for.
 
     A recipe that was named must succeed. Where none was, or `all` were, one that leaves its
     tolerance or its budget is left out with the reason; the float model must always hold.
 
     Returns:
-        The variants, and the recipes that were left out: `{"recipe", "made", "reason"}`,
-        `made` telling one that failed from one that doesn't fit the model.
+        The variants, and the recipes that were left out.
 
     Raises:
         RecipeError: A named recipe doesn't fit the model.
@@ -50,7 +57,7 @@ def make_variants(
     """
     named = [name for name in dict.fromkeys(request.recipes) if name != ALL]
     made = [make_variant(_fitting(name, material), material, request, tell) for name in named]
-    rejected: list[dict[str, Any]] = []
+    rejected: list[LeftOut] = []
     if named and ALL not in request.recipes:
         return made, rejected
     for recipe in RECIPES.values():
@@ -67,7 +74,7 @@ def make_variants(
             if not recipe.quantised:
                 raise
             reason = error.message
-        rejected.append({"recipe": recipe.name, "made": fits, "reason": reason})
+        rejected.append(LeftOut(recipe.name, fits, reason))
         tell(StageReport(recipe.name, f"left out: {reason}", watch.lap()))
     return made, rejected
 
