@@ -16,6 +16,7 @@ from edgedl.export.interface import Interface
 from edgedl.export.quiet import quiet
 from edgedl.export.request import DEFAULT_OPSET
 from edgedl.export.sources import Conversion
+from edgedl.export.sources.torch_layers import refused_layer
 from edgedl.export.sources.torch_recurrent import (
     padded_again,
     recurrent_as_one,
@@ -112,7 +113,13 @@ class ModuleExport:
             "input_names": [s.name for s in interface.inputs],
             "output_names": [s.name for s in interface.outputs],
         }
-        return export_onnx(module, inputs, {**names, **options})
+        try:
+            return export_onnx(module, inputs, {**names, **options})
+        except ConversionError as error:
+            layer = refused_layer(self.called, example, error.message)
+            if not layer:
+                raise
+            raise ConversionError(f"layer {layer!r}: {error.message}", error.hint) from error
 
 
 def is_scripted(module: Any) -> bool:
