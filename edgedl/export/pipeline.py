@@ -22,6 +22,7 @@ from edgedl.export.target import find_target
 from edgedl.export.variants import check_names, make_variants
 from edgedl.export.write import check_target
 from edgedl.runtime.bundle import Bundle
+from edgedl.runtime.quality import BATCH
 
 
 def export(
@@ -89,6 +90,8 @@ def _export(request: ExportRequest, scratch: Path, tell: Tell, now: Now) -> Bund
 def _describe(study: Study) -> str:
     axes = ", ".join(study.interface.axes) or "none (--dynamic INPUT:AXIS=NAME frees one)"
     cases = f"dynamic: {axes}; {len(study.reference.golden)} golden cases, "
+    if study.given.origin != GENERATED and BATCH not in study.interface.axes:
+        return f"{cases}all of {study.given.origin} as one sample: no axis is called {BATCH!r}"
     cases += f"{study.given.count} samples"
     if study.given.origin == GENERATED:
         return f"{cases} made up from the inputs' shapes; quantisation needs real --samples"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,11 @@ from edgedl.export.interface import (
     parse_state,
     with_dynamic,
 )
+from edgedl.export.stages import StageReport
 from edgedl.runtime.golden import Array
 from edgedl.runtime.manifest import StatePair, TensorSpec
 from tests.export.conftest import Export
-from tests.export.fake_source import FEATURES, FakeSource, dense_answer, dense_graph, way
+from tests.export.fake_source import FEATURES, FakeSource, dense_answer, dense_graph, normal, way
 
 
 @pytest.mark.parametrize(
@@ -151,3 +154,21 @@ def test_an_axis_named_on_the_command_line_is_dynamic_in_the_bundle(export: Expo
     bundle = export(source, dynamic=(parse_dynamic("x:0=batch"),), recipes=("fp32",))
     assert bundle.manifest.inputs[0].shape == ("batch", FEATURES)
     assert bundle.manifest.outputs[0].shape[0] == "batch"
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_file_is_said_to_be_one_sample_where_no_axis_is_the_batch(
+    export: Export, stages: list[StageReport], tmp_path: Path, batch: bool
+) -> None:
+    source = FakeSource(
+        (TensorSpec("x", "float32", (3, FEATURES)),),
+        ("logits",),
+        lambda feeds: (dense_answer(feeds["x"]),),
+        (way(dense_graph),),
+    )
+    np.savez(tmp_path / "x.npz", x=normal(0, 20 if batch else 3, FEATURES))
+    dynamic = (parse_dynamic("x:0=batch"),) if batch else ()
+    export(source, dynamic=dynamic, recipes=("fp32",), samples=tmp_path / "x.npz")
+    detail = stages[0].detail
+    assert ("20 samples from" in detail) is batch
+    assert ("as one sample: no axis is called 'batch'" in detail) is not batch
