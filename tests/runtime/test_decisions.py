@@ -58,3 +58,13 @@ def test_of_the_best_k_a_quantised_model_is_held_to_the_first() -> None:
     ]
     assert [row.passed for row in rows] == [True, False]
     assert [row.flips for row in rows] == [0, 0]
+
+
+def test_a_case_without_the_scores_behind_its_classes_is_no_proof() -> None:
+    cases = [
+        GoldenVectors(GoldenCase(name, {}), {}, {"class": np.zeros(4, np.int64)}, scores)
+        for name, scores in (("whole", {"class": SCORES}), ("bare", {}))
+    ]
+    (row,) = check_parity(lambda _: {"class": np.zeros(4, np.int64)}, cases, QUANTISED, ())
+    assert not row.passed
+    assert row.reason == "bare: the source's scores behind it are missing"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from edgedl.export.errors import SourceError
+from edgedl.export.nodes import graphs, subgraphs
 from edgedl.runtime.errors import one_line
 
 # A bundle's variant is one file, and a protobuf message ends here.
@@ -82,26 +83,14 @@ def _load_external(path: Path, model: ModelProto) -> None:
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor that is stored in the model."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-
-
-def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: NodeProto) -> Iterator[TensorProto]:
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.TENSOR:
-            yield attribute.t
-        yield from attribute.tensors
-        if attribute.type == AttributeProto.GRAPH:
-            yield from _graph_tensors(attribute.g)
-        for subgraph in attribute.graphs:
-            yield from _graph_tensors(subgraph)
+    own = [node for function in model.functions for node in function.node]
+    parts = [*graphs(model.graph), *(g for node in own for s in subgraphs(node) for g in graphs(s))]
+    for part in parts:
+        yield from part.initializer
+        for sparse in part.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in (*own, *(node for part in parts for node in part.node)):
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
