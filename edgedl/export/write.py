@@ -17,6 +17,8 @@ from edgedl.runtime.bundle import MANIFEST_FILE
 # From Linux' fcntl.h and fs.h.
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+# Bytes: file systems take 255, and the directory is written under a longer, hidden name first.
+LONGEST_NAME = 200
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -25,19 +27,34 @@ def check_target(target: Path, force: bool) -> None:
     Raises:
         WriteError: Something is there that must not be replaced, or the place isn't one.
     """
-    place = next(p for p in target.absolute().parents if p.exists())
+    absolute = target.absolute()
+    if len(os.fsencode(absolute.name)) > LONGEST_NAME:
+        raise WriteError(f"{absolute.name[:40]}... is too long a name", "choose another -o")
+    try:
+        there = target.exists() or target.is_symlink()
+        place = next(p for p in (*absolute.parents, absolute) if p.exists())
+    except OSError as error:
+        raise _cannot_write(target, error) from None
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise WriteError(
             f"{target} can't be written: {place} is no writable directory", "choose another -o"
         )
-    if target.exists() or target.is_symlink():
+    if there:
         if not force:
             raise WriteError(f"{target} already exists; it is kept", "replace it with --force")
         # --force replaces a bundle; a person's directory is none.
         if not target.is_dir() or target.is_symlink():
             raise WriteError(f"{target} is not a directory: not replaced", "choose another -o")
-        if any(target.iterdir()) and not (target / MANIFEST_FILE).is_file():
+        if any(target.iterdir()) and not _is_bundle(target):
             raise WriteError(f"{target} is not a bundle: not replaced", "choose another -o")
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether its manifest is one of ours, damaged or not: other programs write that name too."""
+    try:
+        return b'"schema_version"' in (folder / MANIFEST_FILE).read_bytes()
+    except OSError:
+        return False
 
 
 def write_bundle(target: Path, files: Mapping[str, bytes], force: bool) -> None:

@@ -18,7 +18,7 @@ from edgedl.runtime.bundle import open_bundle
 from tests.export.conftest import Export
 from tests.export.fake_source import dense_source
 
-OLD = {"manifest.json": b"old", "fp32.onnx": b"old weights"}
+OLD = {"manifest.json": b'{"schema_version": 1, "name": "old"}', "fp32.onnx": b"old weights"}
 NEW = {"manifest.json": b"new"}
 
 
@@ -76,7 +76,14 @@ def _link(target: Path) -> None:
     target.symlink_to(elsewhere)
 
 
-@pytest.mark.parametrize("make", [_directory, _file, _link])
+def _web_app(target: Path) -> None:
+    """Other programs' manifests have that name too."""
+    target.mkdir()
+    (target / "manifest.json").write_text('{"manifest_version": 3, "name": "An app"}')
+    (target / "app.js").write_text("years of work")
+
+
+@pytest.mark.parametrize("make", [_directory, _file, _link, _web_app])
 def test_what_is_no_bundle_is_never_replaced(
     export: Export, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
