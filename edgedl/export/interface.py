@@ -76,10 +76,18 @@ def with_dynamic(
     """The specs with the asked-for axes named.
 
     Raises:
-        SourceError: There is no such input or axis.
+        SourceError: There is no such input or axis, or an axis gets two names.
     """
     by_name = {spec.name: spec for spec in specs}
+    named: dict[tuple[str, int], str] = {}
     for axis in dynamic:
+        given = named.setdefault((axis.input, axis.axis), axis.name)
+        if given != axis.name:
+            raise SourceError(
+                f"--dynamic {axis.input}:{axis.axis}={axis.name}: "
+                f"{axis.input}:{axis.axis} is {given!r} already",
+                "give an axis one name",
+            )
         spec = by_name.get(axis.input)
         if spec is None or axis.axis >= len(spec.shape):
             raise SourceError(
@@ -143,7 +151,7 @@ def fitting_pairs(
         outputs: The source's answer to one call.
 
     Raises:
-        SourceError: A declared pair doesn't fit.
+        SourceError: A declared pair doesn't fit, or two feed one input.
     """
     specs = {spec.name: spec for spec in inputs}
     fitting = []
@@ -156,6 +164,14 @@ def fitting_pairs(
                 f"--state {pair.output}={pair.input}: {pair.output!r} is "
                 f"{answer.dtype}{list(answer.shape)}, but the input is {spec}",
                 "state goes out in the dtype and shape in which it goes in",
+            )
+    asked = {pair.input for pair in declared}
+    fitting = [p for p in dict.fromkeys(fitting) if p in declared or p.input not in asked]
+    for pair in fitting:
+        feeders = [other.output for other in fitting if other.input == pair.input]
+        if len(feeders) > 1:
+            raise SourceError(
+                f"--state: {pair.input} is fed from {' and '.join(feeders)}", "leave out one pair"
             )
     return tuple(fitting)
 

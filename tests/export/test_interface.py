@@ -65,6 +65,14 @@ def test_a_dynamic_axis_that_is_not_there_is_refused(axis: str, message: str) ->
     assert "x: float32[2, 3]" in caught.value.hint
 
 
+def test_an_axis_has_one_name() -> None:
+    axes = [parse_dynamic("x:0=batch"), parse_dynamic("x:0=time")]
+    with pytest.raises(SourceError, match="x:0 is 'batch' already"):
+        with_dynamic([TensorSpec("x", "float32", (2, 3))], axes)
+    (spec,) = with_dynamic([TensorSpec("x", "float32", (2, 3))], [axes[0], axes[0]])
+    assert spec.shape == ("batch", 3)
+
+
 @pytest.mark.parametrize(
     ("raw", "clean"),
     [("x", "x"), ("x:0", "x"), ("net/dense/Add:0", "Add"), ("a b", "a_b"), (":0", "tensor")],
@@ -125,6 +133,16 @@ def test_state_that_can_not_go_round_ends_the_export(export: Export) -> None:
             ),
             state=(parse_state("logits=x"),),
         )
+
+
+def test_an_input_is_fed_from_one_output() -> None:
+    specs, x = [TensorSpec("x", "float32", (2,))], np.zeros(2, np.float32)
+    pairs = [parse_state("y=x"), parse_state("z=x")]
+    assert fitting_pairs([pairs[0]] * 2, pairs, specs, {"y": x}) == (pairs[0],)
+    with pytest.raises(SourceError, match="x is fed from y and z"):
+        fitting_pairs(pairs, pairs, specs, {"y": x, "z": x})
+    # One that was asked for goes before one that shares the input's name.
+    assert fitting_pairs(pairs, [pairs[1]], specs, {"y": x, "z": x}) == (pairs[1],)
 
 
 def test_two_outputs_of_one_clean_name_are_refused() -> None:
