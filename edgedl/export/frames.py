@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+import numpy as np
+
 Kind = Literal["argmax", "softmax", "top-k"]
 
 
@@ -67,12 +69,16 @@ def parse_pixels(text: str) -> PixelInput:
 
 
 def _fraction(text: str) -> Fraction:
-    """A decimal number, or one divided by another."""
+    """A decimal number, or one divided by another; one that float32 holds."""
     try:
         over, _, under = text.partition("/")
-        return Fraction(over) / Fraction(under or "1")
+        number = Fraction(over) / Fraction(under or "1")
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{text!r} is no number such as 1/255 or 0.5") from None
+    held = np.finfo(np.float32)
+    if number and not Fraction(float(held.tiny)) <= abs(number) <= Fraction(float(held.max)):
+        raise ValueError(f"{text!r} is no number that float32 can hold")
+    return number
 
 
 def parse_answer(text: str) -> AnswerOutput:

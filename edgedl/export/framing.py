@@ -171,6 +171,7 @@ def frame(source: Source, request: ExportRequest) -> tuple[Source, ExportRequest
     arrays = samples.read_arrays(request.samples)[0] if request.samples else None
     specs = source.input_specs(arrays, request.dynamic)
     pixels = tuple(_find_input(p, specs) for p in request.pixels)
+    _require_once("--input-uint8", [p.input for p in pixels])
     wanted = tuple(_wanted(p, specs) for p in pixels)
     framed = FramedSource(source, pixels, wanted, (), ())
     answers, scores = _find_outputs(framed, arrays, request)
@@ -200,6 +201,12 @@ def _find_input(frame: PixelInput, specs: Sequence[TensorSpec]) -> PixelInput:
             "name one: INPUT:scale=1/255; inputs: " + "; ".join(str(s) for s in specs),
         )
     return replace(frame, input=wanted[0])
+
+
+def _require_once(option: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SourceError(f"{option}: {name} is given twice", f"leave out one {option}")
 
 
 def _wanted(frame: PixelInput, specs: Sequence[TensorSpec]) -> TensorSpec:
@@ -235,6 +242,7 @@ def _find_outputs(
         and value.shape[-1] > 1
     }
     answers = tuple(_find_output(a, scores) for a in request.answers)
+    _require_once("--output", [a.output for a in answers])
     return answers, tuple(scores[a.output] for a in answers)
 
 
@@ -248,7 +256,10 @@ def _find_output(answer: AnswerOutput, scores: dict[str, TensorSpec]) -> AnswerO
         )
     classes = scores[wanted[0]].shape[-1]
     if isinstance(classes, int) and answer.count > classes:
-        raise SourceError(f"--output top-{answer.count}: {wanted[0]!r} has {classes} classes")
+        raise SourceError(
+            f"--output top-{answer.count}: {wanted[0]!r} has {classes} classes",
+            f"give top-{classes} at most",
+        )
     return replace(answer, output=wanted[0])
 
 

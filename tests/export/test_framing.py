@@ -70,7 +70,7 @@ def test_fractions_are_exact(text: str, scale: Fraction, offset: Fraction) -> No
     assert parse_pixels(text) == PixelInput(text.partition(":")[0] * (":" in text), scale, offset)
 
 
-@pytest.mark.parametrize("text", ["", "1/255", "scale=", "scale=0", "scale=1/0", "scale=a", "x:scale=1,bias=2"])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("text", ["", "1/255", "scale=", "scale=0", "scale=1/0", "scale=a", "x:scale=1,bias=2", "scale=1e400", "scale=1e-50", "scale=1,offset=1e39"])  # fmt: skip  # noqa: E501
 def test_bad_pixels(text: str) -> None:
     with pytest.raises(ValueError, match=r"scale|number"):
         parse_pixels(text)
@@ -230,6 +230,8 @@ def test_without_a_task_or_labels_flips_are_judged(export: Export) -> None:
         ({"pixels": (PixelInput("y", Fraction(1)),)}, "there is no such input"),
         ({"answers": (parse_answer("y:argmax"),)}, "no output with scores"),
         ({"answers": (parse_answer("top-9"),)}, "'logits' has 5 classes"),
+        ({"answers": (parse_answer("argmax"), parse_answer("logits:softmax"))}, "logits is given"),
+        ({"pixels": (SCALE, PixelInput("x", Fraction(1)))}, "x is given twice"),
     ],
 )
 def test_a_frame_that_does_not_fit(export: Export, request_: Any, message: str) -> None:
