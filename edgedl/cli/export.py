@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,13 @@ def positive(text: str) -> float:
     """Read a number that isn't negative."""
     number = float(text)
     if not number >= 0:
-        raise ValueError(f"{text!r} is negative")
+        raise ValueError(f"{text!r} is no number from 0 upwards")
     return number
 
 
 def version(text: str) -> str:
     """Read a release number such as 1.17."""
-    if not all(part.isdigit() for part in text.split(".")):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is None:
         raise ValueError(f"{text!r} is not a release such as 1.17")
     return text
 

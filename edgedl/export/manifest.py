@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from edgedl.export import evidence, graph
+from edgedl.export.errors import WriteError
 from edgedl.export.judgement import Verdict
 from edgedl.export.nodes import opset_version
 from edgedl.export.recipes.material import Product
@@ -24,6 +25,7 @@ from edgedl.runtime.bundle import (
     Bundle,
     encode_manifest,
     open_bundle,
+    parse_manifest,
 )
 from edgedl.runtime.golden import pack_golden, write_npz
 from edgedl.runtime.host import describe_host, installed_versions
@@ -125,11 +127,23 @@ def write(
         search=search,
         provenance=_provenance(request, study, history),
     )
-    files[MANIFEST_FILE] = encode_manifest(manifest)
+    files[MANIFEST_FILE] = _encoded(manifest)
     write_bundle(request.output, files, request.force)
     bundle = open_bundle(request.output)
     bundle.verify()
     return bundle
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    """The manifest's bytes, read back before anything is written or replaced."""
+    try:
+        content = encode_manifest(manifest)
+    except UnicodeEncodeError as error:
+        raise WriteError(
+            f"a file's name is not UTF-8: {error.object!a}", "rename it; JSON can't hold it"
+        ) from None
+    parse_manifest(content)
+    return content
 
 
 def _sealed(content: bytes) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partialmethod
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from edgedl.export import pipeline
+from edgedl.export import framing, pipeline
 from edgedl.export.race import Pace
 from edgedl.export.recipes import RECIPES
+from edgedl.runtime.manifest import Decision
 from tests.cli.conftest import Edgedl, assert_one_error
 from tests.export.fake_source import (
     BIAS,
@@ -178,7 +180,7 @@ def test_an_existing_bundle_is_one_line_and_kept(edgedl: Edgedl, tmp_path: Path)
     "option",
     [("--dynamic", "x=batch"), ("--dynamic", "x:a=batch"), ("--state", "h"), ("--max-drop", "-1"),
      ("--max-drop", "nan"), ("--max-drop", "much"), ("--opset", "5"), ("--opset", "x"),
-     ("--min-ort", "new"), ("--min-ort", ""), ("--no-such-option", "1"),
+     ("--min-ort", "new"), ("--min-ort", ""), ("--min-ort", "\u00b2"), ("--no-such-option", "1"),
      ("--input-uint8", "1/255"), ("--output", "best")],
 )  # fmt: skip
 def test_a_bad_option_is_exit_code_2(
@@ -205,6 +207,7 @@ def test_an_export_without_a_place_is_exit_code_2(edgedl: Edgedl) -> None:
         (("--task", "nowhere.json"), "nowhere.json can't be read"),
         (("--dynamic", "y:0=batch"), "no such input"),
         (("--state", "y=x"), "no such tensor"),
+        (("--state", "logits=x"), "logits is float32[1, 5], not x: float32[batch, 6]"),
         (("--min-ort", "1.2"), "onnxruntime 1.2 is older"),
     ],
 )
@@ -239,6 +242,38 @@ def test_a_task_that_does_not_fit_is_one_line(
     assert result.exit_code == 1
     assert_one_error(result.stderr, message)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_bundle_that_would_contradict_itself_replaces_nothing(
+    edgedl: Edgedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "b"
+    assert edgedl("export", "m.fake", "-o", bundle, "--no-simplify").exit_code == 0
+    before = {p.name: p.read_bytes() for p in bundle.iterdir()}
+    monkeypatch.setattr(framing.FramedSource, "decisions", (Decision("nowhere", "logits"),))
+    result = edgedl(
+        "export", "m.fake", "-o", bundle, "--no-simplify", "--force", "--output", "argmax"
+    )
+    assert result.exit_code == 1
+    assert_one_error(result.stderr, "contradicts itself")
+    assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (os.fsdecode(b"\xff\xfe"), "not UTF-8"),
+        ("x" * 300, "is too long a name"),
+        ("/", "already exists"),
+    ],
+)
+def test_a_place_that_can_not_be(edgedl: Edgedl, tmp_path: Path, name: str, message: str) -> None:
+    result = edgedl("export", "m.fake", "-o", tmp_path / name, "--no-simplify")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert_one_error(result.stderr, message, hint="")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("opened")
