@@ -15,7 +15,7 @@ from edgedl.export.samples import Evaluation, Samples, check_samples, read_array
 from edgedl.export.sources import Source
 from edgedl.runtime.decisions import as_scores
 from edgedl.runtime.errors import InputError
-from edgedl.runtime.flips import Spread, is_flip, lost_scores, margins
+from edgedl.runtime.flips import Spread, has_positions, is_flip, lost_scores, margins
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import Quality, Task, TensorSpec
@@ -85,7 +85,10 @@ def _check_labels(path: Path, labels: Array, arrays: Arrays, specs: list[TensorS
         )
     count = sized[0][1][sized[0][0].shape.index(BATCH)]
     if labels.shape[:1] != (count,):
-        raise SamplesError(f"{path} has {count} samples, but labels of shape {list(labels.shape)}")
+        raise SamplesError(
+            f"{path} has {count} samples, but labels of shape {list(labels.shape)}",
+            "store one label per sample, or per position",
+        )
 
 
 def label(
@@ -114,12 +117,16 @@ def label(
     if evaluation.labels.ndim != positions:
         raise SamplesError(
             f"{evaluation.origin}: labels have {evaluation.labels.ndim} axes; output {spec} "
-            f"wants {positions}"
+            f"wants {positions}",
+            "store one label per sample, or per position",
         )
     classes = counts[output]
     low, high = int(evaluation.labels.min()), int(evaluation.labels.max())
     if low < 0 or (isinstance(classes, int) and high >= classes):
-        raise SamplesError(f"{evaluation.origin}: labels from {low} to {high} don't fit {spec}")
+        raise SamplesError(
+            f"{evaluation.origin}: labels from {low} to {high} don't fit {spec}",
+            f"labels are positions on the last axis, from 0 to {classes} - 1",
+        )
     try:
         answers = answer(source, interface.inputs, evaluation.arrays, evaluation.labels, output)
     except InputError as error:
@@ -167,6 +174,8 @@ def agreement(
     output = interface.classes[0]
     behind = {decision.output: decision.scores for decision in interface.decisions}
     expected = source(samples.arrays)[behind.get(output, output)]
+    if not has_positions(expected):
+        return None
     spread = Spread().over(expected).value
 
     def quality(run: Runner) -> Quality:

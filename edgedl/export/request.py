@@ -68,7 +68,7 @@ def read_task(path: Path) -> Task:
     try:
         task: Task = msgspec.json.decode(path.read_bytes(), type=Task)
     except OSError as error:
-        raise SourceError(f"{path} can't be read: {error.strerror}") from None
+        raise SourceError(f"{path} can't be read: {error.strerror}", "give a JSON file") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{path} is not a task: {error}",

@@ -91,7 +91,7 @@ def read_arrays(path: Path) -> tuple[Arrays, str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SamplesError(f"{path} can't be read: {error.strerror}") from None
+        raise SamplesError(f"{path} can't be read: {error.strerror}", "give an .npz file") from None
     try:
         arrays = read_npz(content, str(path))
     except BundleError as error:
@@ -142,7 +142,10 @@ def check_samples(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], orig
                 f"{origin}: {spec.name!r} is {array.dtype}{list(array.shape)}", expected
             )
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise SamplesError(f"{origin}: {spec.name!r} holds NaN or infinite values")
+            raise SamplesError(
+                f"{origin}: {spec.name!r} holds NaN or infinite values",
+                "take those samples out, or put numbers in their place",
+            )
 
 
 def split(samples: Samples, evaluation: Evaluation | None) -> tuple[Samples, Samples]:

@@ -115,5 +115,8 @@ def _follow(second: Recipe, first: Recipe, material: Material, model: onnx.Model
     between = replace(material, model=prepared(model))
     obstacle = second.obstacle(between)
     if obstacle:
-        raise RecipeError(f"{second.name} can't be made after {first.name}: {obstacle}")
+        raise RecipeError(
+            f"{second.name} can't be made after {first.name}: {obstacle}",
+            "compose others, or leave one of them out",
+        )
     return second.make(between)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from edgedl.export.errors import SourceError
 from edgedl.export.interface import DynamicAxis, Interface
 from edgedl.export.quiet import quiet
+from edgedl.runtime.errors import one_line
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.imports import import_file, put_on_path
 from edgedl.runtime.manifest import TensorSpec
@@ -95,7 +96,9 @@ def open_source(source: str, weights: Path | None = None) -> Source:
     path = Path(source)
     is_folder = bool(source) and path.is_dir()
     if weights is not None and (is_folder or path.suffix in (*KERAS_FILES, ".onnx", ".pt2")):
-        raise SourceError(f"--weights goes with a factory; {source} holds its own")
+        raise SourceError(
+            f"--weights goes with a factory; {source} holds its own", "leave out --weights"
+        )
     if path.suffix in KERAS_FILES:
         from edgedl.export.sources.keras import open_keras
 
@@ -183,7 +186,7 @@ def call_factory(factory: Callable[..., Any], source: str, *args: object) -> Any
             return factory(*args)
     except (Exception, SystemExit) as error:
         raise SourceError(
-            f"{source} raised {type(error).__name__}: {' '.join(str(error).split())}",
+            f"{source} raised {type(error).__name__}: {one_line(error)}",
             "call it in Python to see where",
         ) from error
 
