@@ -113,6 +113,9 @@ def _origin(provenance: Mapping[str, Any]) -> list[str]:
     lines.append(f"       simplified: {provenance.get('simplified')}")
     made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"
     lines.append(f"       {samples.get('count')} samples{made_up}")
+    unmoved = provenance.get("unmoved_outputs")
+    if isinstance(unmoved, list) and unmoved:
+        lines.append(f"       every one is answered alike: {', '.join(map(str, unmoved))}")
     return lines
 
 

@@ -171,6 +171,7 @@ def _provenance(request: ExportRequest, study: Study, history: Mapping[str, Any]
             "calibration": study.calibration.count,
         },
         "sequence_in_parts": study.in_parts,
+        "unmoved_outputs": list(study.unmoved),
         "evaluation": None
         if evaluation is None
         else {"origin": evaluation.origin, "samples": len(evaluation.labels)},

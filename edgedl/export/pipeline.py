@@ -94,5 +94,11 @@ def _describe(study: Study) -> str:
         return f"{cases}all of {study.given.origin} as one sample: no axis is called {BATCH!r}"
     cases += f"{study.given.count} samples"
     if study.given.origin == GENERATED:
-        return f"{cases} made up from the inputs' shapes; quantisation needs real --samples"
-    return f"{cases} from {study.given.origin}"
+        cases += " made up from the inputs' shapes; quantisation needs real --samples"
+    else:
+        cases += f" from {study.given.origin}"
+    if study.unmoved:
+        cases += (
+            f"; every sample is answered alike, which proves little: {', '.join(study.unmoved)}"
+        )
+    return cases

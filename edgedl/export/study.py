@@ -18,6 +18,7 @@ from edgedl.export.samples import Samples
 from edgedl.export.source_golden import add_sequences, ask_source
 from edgedl.export.sources import KnowsSizes, Source, describe_arrays
 from edgedl.export.stages import Reference
+from edgedl.export.unmoved import unmoved_outputs
 from edgedl.runtime.golden import Arrays, GoldenVectors, largest_call
 from edgedl.runtime.golden_runs import Runner
 from edgedl.runtime.manifest import (
@@ -34,7 +35,10 @@ from edgedl.runtime.resize import resize_axes
 
 @dataclass(frozen=True)
 class Study:
-    """Everything later stages need of the source."""
+    """Everything later stages need of the source.
+
+    `unmoved` are outputs that answer every sample alike.
+    """
 
     source: Source
     given: Samples
@@ -44,6 +48,7 @@ class Study:
     evaluation: samples.Evaluation | None
     in_parts: str
     refused: tuple[Refusal, ...]
+    unmoved: tuple[str, ...]
 
     @property
     def interface(self) -> Interface:
@@ -91,7 +96,18 @@ def study_source(source: Source, request: ExportRequest) -> Study:
     judge = _judge(evaluation, interface, request.task, ask, golden_samples, classes)
     proof = add_sequences(ask, interface, golden_samples, golden, request.task)
     reference = Reference(interface, proof.golden, request.task)
-    return Study(source, given, calibration, reference, judge, evaluation, proof.in_parts, refused)
+    unmoved = unmoved_outputs(interface, golden)
+    return Study(
+        source,
+        given,
+        calibration,
+        reference,
+        judge,
+        evaluation,
+        proof.in_parts,
+        refused,
+        unmoved,
+    )
 
 
 def _gather_samples(source: Source, request: ExportRequest) -> Samples:
