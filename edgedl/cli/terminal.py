@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from edgedl.bench.report import Table
+from edgedl.devices.child import Ended, ended_by_signals
 from edgedl.runtime.errors import EdgedlError
 
 WIDE = 200
@@ -59,9 +61,12 @@ class ProgressLine:
 def one_line_errors() -> Iterator[None]:
     """Turn what a person can act on into a line and a hint; the only place that exits."""
     try:
-        yield
+        with ended_by_signals():
+            yield
     except EdgedlError as error:
         _fail(error.message, error.hint, error.exit_code)
+    except Ended as signalled:
+        _fail(f"interrupted by {signal.Signals(signalled.number).name}", "", 128 + signalled.number)
     except KeyboardInterrupt:
         _fail("interrupted", "", 130)
     except BrokenPipeError:
@@ -75,9 +80,10 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    with suppress(OSError):  # stderr may be closed or full too; the exit code still tells
+        click.echo(f"error: {' '.join(message.split())}", err=True)
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
     raise SystemExit(exit_code)
 
 

@@ -415,11 +415,24 @@ def test_a_disk_that_fills(
     assert not _left_in(temporary)
 
 
-@pytest.mark.parametrize("stage", ["onnx", "convert", "simplify", "fp32"])
-def test_an_interrupt_leaves_nothing(tmp_path: Path, temporary: Path, stage: str) -> None:
-    """SIGINT when the command line reports a stage: the next one is running then."""
+@pytest.mark.parametrize(
+    ("recipe", "stage", "number"),
+    [
+        ("all", "onnx", signal.SIGINT),
+        ("all", "convert", signal.SIGINT),
+        ("all", "simplify", signal.SIGINT),
+        ("all", "fp32", signal.SIGINT),
+        ("all", "convert", signal.SIGTERM),  # timeout, a service that stops
+        ("all", "fp32", signal.SIGHUP),  # a terminal that closes
+        ("auto", "low-rank", signal.SIGTERM),
+    ],
+)
+def test_an_interrupt_leaves_nothing(
+    tmp_path: Path, temporary: Path, recipe: str, stage: str, number: signal.Signals
+) -> None:
+    """A signal when the command line reports a stage: the next one is running then."""
     (source,) = saved(lstm_graph())(tmp_path)
-    command = [sys.executable, "-m", "edgedl", "export", str(source), "--recipe", "all"]
+    command = [sys.executable, "-m", "edgedl", "export", str(source), "--recipe", recipe]
     child = subprocess.Popen(
         [*command, "-o", str(tmp_path / "m.bundle")],
         stderr=subprocess.PIPE,
@@ -434,11 +447,11 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, temporary: Path, stage: str
     for line in child.stderr:
         said.append(line)
         if line.startswith(f"{stage} "):
-            child.send_signal(signal.SIGINT)
+            child.send_signal(number)
             break
     out, rest = child.communicate(timeout=60)
     stderr = "".join(said) + rest
-    assert (child.returncode, out) == (130, ""), stderr
+    assert (child.returncode, out) == (128 + number, ""), stderr
     assert_one_error(stderr, "interrupted")
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     assert not _left_in(temporary)
