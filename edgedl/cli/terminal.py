@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,8 @@ def one_line_errors() -> Iterator[None]:
         _fail("out of memory", "try a smaller model or batch", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", "", 1)
+        full = "free some space, here or where TMPDIR points" * (error.errno == errno.ENOSPC)
+        _fail(f"{where}{error.strerror or error}", full, 1)
 
 
 def _fail(message: str, hint: str, exit_code: int) -> None:

@@ -1,0 +1,69 @@
+"""stdout and stderr that are closed or full, and an interrupt before the command line is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.cli.conftest import ROOT, assert_one_error
+from tests.export.fake_source import dense_graph
+
+pytest.importorskip("resource")  # not on Windows, whose shell closes no streams
+
+
+def _export(folder: Path, redirection: str) -> subprocess.CompletedProcess[str]:
+    """`edgedl export` in a shell."""
+    onnx.save(dense_graph(), folder / "m.onnx")
+    words = f"-m edgedl export m.onnx -o m.bundle --recipe fp32 --no-simplify {redirection}"
+    return subprocess.run(
+        ["sh", "-c", f"{sys.executable} {words}"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_take_nothing_and_hurt_nothing(tmp_path: Path, redirection: str) -> None:
+    done = _export(tmp_path, redirection)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "m.bundle" / "manifest.json").is_file()
+    assert (done.stdout == "") is (">&- " in f"{redirection} " and redirection[0] != "2")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_can_not_be_shown_is_an_error(tmp_path: Path) -> None:
+    done = _export(tmp_path, ">/dev/full")
+    assert done.returncode == 1
+    assert_one_error(done.stderr, "No space left on device", hint="free some space")
+
+
+def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
+    """In the middle of the imports, which a module of this name makes slow."""
+    (tmp_path / "click.py").write_text(
+        "print('started', flush=True)\nimport time\ntime.sleep(30)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgedl", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n"
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert_one_error(stderr, "interrupted")
