@@ -16,6 +16,8 @@ from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantParity
 
+AGAINST = "fp32"
+
 
 @click.command()
 @bundle_argument
@@ -25,16 +27,14 @@ from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantP
 @click.option(
     "--locate", is_flag=True, help="Show where a variant leaves another: node by node, on this CPU."
 )
-@click.option(
-    "--against", default="fp32", show_default=True, metavar="V", help="For --locate: the other one."
-)
+@click.option("--against", show_default=AGAINST, metavar="V", help="For --locate: the other one.")
 def command(
     bundle: str,
     variants: tuple[str, ...],
     devices: tuple[str, ...],
     as_json: bool,
     locate: bool,
-    against: str,
+    against: str | None,
 ) -> None:
     """Prove that a bundle answers what its source framework answered.
 
@@ -51,8 +51,12 @@ def command(
     edgedl parity digits.bundle --locate --variant int8-static
     """
     if locate:
-        show_located(bundle, variants, against, as_json)
+        if any(device != "cpu" for device in devices):
+            raise click.UsageError("--locate compares on this machine's CPU: leave out --device")
+        show_located(bundle, variants, against or AGAINST, as_json)
         return
+    if against is not None:
+        raise click.UsageError("--against goes with --locate")
     answers: list[ParityAnswer] = []
     failure: EdgedlError | None = None
     for device in devices:
@@ -71,7 +75,10 @@ def command(
         f"{v.variant}: {'; '.join(v.reasons)}" for a in answers for v in a.variants if not v.passed
     ]
     if wrong:
-        raise ParityError(f"parity failed: {' | '.join(wrong)}")
+        raise ParityError(
+            f"parity failed: {' | '.join(wrong)}",
+            f"edgedl parity {bundle} --locate shows where two variants part",
+        )
 
 
 HEADERS = (

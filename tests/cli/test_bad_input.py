@@ -317,6 +317,16 @@ class Unsupported(torch.nn.Module):
     def forward(self, x):
         return torch.special.bessel_j0(x)
 
+class NoInputs(torch.nn.Module):
+    def forward(self, *tensors):
+        return tensors[0]
+
+class OnlyTrains(torch.nn.Module):
+    def train(self, mode=True):
+        raise ValueError("it only trains")
+    def forward(self, x):
+        return x
+
 class Raises(torch.nn.Module):
     def forward(self, x):
         raise ValueError("first" + chr(10) + "second")
@@ -347,6 +357,8 @@ def _pickled(folder: Path) -> list[object]:
     Case("NaN weights", _torch_factory("Nan"), "holds NaN"),
     Case("restless", _torch_factory("Restless"), "differs from run to run", "dropout"),
     Case("operator", _torch_factory("Unsupported"), "bessel_j0", None),
+    Case("no inputs", _torch_factory("NoInputs"), "forward names no inputs", "def forward"),
+    Case("no eval mode", _torch_factory("OnlyTrains"), "raised ValueError: it only trains", None),
     Case("raises", _torch_factory("Raises"), "raised ValueError: first second", None),
 )
 def test_torch(case: Case, edgedl: Edgedl, tmp_path: Path, temporary: Path) -> None:

@@ -66,6 +66,17 @@ def test_what_can_not_be_compared_is_one_line(
     assert_one_error(result.stderr, message)
 
 
+@pytest.mark.parametrize(
+    "options", [("--against", "rounded"), ("--locate", "--device", "cuda")], ids=str
+)
+def test_an_option_that_would_be_ignored_is_wrong_usage(
+    edgedl: Edgedl, classifier_bundle: Path, options: tuple[str, ...]
+) -> None:
+    result = edgedl("parity", classifier_bundle, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--locate" in result.stderr
+
+
 def test_without_the_exports_packages_it_says_what_to_install(
     python: Python, classifier_bundle: Path
 ) -> None:

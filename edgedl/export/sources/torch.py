@@ -53,8 +53,13 @@ class TorchSource:
     distributions: tuple[str, ...] = ("torch", "onnxscript")
 
     def __init__(self, module: Any) -> None:
-        self.module = module.eval()
+        self.module = call_factory(module.eval, "the module's eval()")
         self._arguments = _arguments(module)
+        if not self._arguments:
+            raise SourceError(
+                "the module's forward names no inputs",
+                "name each: def forward(self, image); *args and **kwargs have no names",
+            )
         self._names: tuple[str, ...] = tuple(self._arguments)
 
     def input_specs(

@@ -32,7 +32,9 @@ def load_weights(weights: Path) -> Any:
     try:
         return torch.load(weights, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise SourceError(f"{weights} can't be read: {error.strerror or error}") from None
+        raise SourceError(
+            f"{weights} can't be read: {error.strerror or error}", "give a file of torch weights"
+        ) from None
     except pickle.UnpicklingError as error:
         raise SourceError(
             f"{weights} is damaged or holds code, not just weights: refused",
@@ -40,7 +42,10 @@ def load_weights(weights: Path) -> Any:
         ) from error
     except UNREADABLE as error:
         reason = one_line(error)
-        raise SourceError(f"{weights} is not a file of torch weights: {reason}") from error
+        raise SourceError(
+            f"{weights} is not a file of torch weights: {reason}",
+            "save a state dict: torch.save(model.state_dict(), FILE)",
+        ) from error
 
 
 def refusal(path: Path) -> SourceError:
