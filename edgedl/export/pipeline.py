@@ -89,16 +89,18 @@ def _export(request: ExportRequest, scratch: Path, tell: Tell, now: Now) -> Bund
 
 def _describe(study: Study) -> str:
     axes = ", ".join(study.interface.axes) or "none (--dynamic INPUT:AXIS=NAME frees one)"
-    cases = f"dynamic: {axes}; {len(study.reference.golden)} golden cases, "
-    if study.given.origin != GENERATED and BATCH not in study.interface.axes:
-        return f"{cases}all of {study.given.origin} as one sample: no axis is called {BATCH!r}"
-    cases += f"{study.given.count} samples"
-    if study.given.origin == GENERATED:
-        cases += " made up from the inputs' shapes; quantisation needs real --samples"
-    else:
-        cases += f" from {study.given.origin}"
-    if study.unmoved:
-        cases += (
-            f"; every sample is answered alike, which proves little: {', '.join(study.unmoved)}"
-        )
-    return cases
+    cases = f"dynamic: {axes}; {len(study.reference.golden)} golden cases, {_samples(study)}"
+    if not study.unmoved:
+        return cases
+    return f"{cases}; every sample is answered alike, which proves little: " + ", ".join(
+        study.unmoved
+    )
+
+
+def _samples(study: Study) -> str:
+    count, origin = f"{study.given.count} samples", study.given.origin
+    if origin == GENERATED:
+        return f"{count} made up from the inputs' shapes; quantisation needs real --samples"
+    if BATCH not in study.interface.axes:
+        return f"all of {origin} as one sample: no axis is called {BATCH!r}"
+    return f"{count} from {origin}"

@@ -207,7 +207,10 @@ def test_an_export_without_a_place_is_exit_code_2(edgedl: Edgedl) -> None:
         (("--task", "nowhere.json"), "nowhere.json can't be read"),
         (("--dynamic", "y:0=batch"), "no such input"),
         (("--state", "y=x"), "no such tensor"),
-        (("--state", "logits=x"), "logits is float32[1, 5], not x: float32[batch, 6]"),
+        (
+            ("--state", "logits=x"),
+            "'logits' is float32[1, 5], but the input is x: float32[batch, 6]",
+        ),
         (("--min-ort", "1.2"), "onnxruntime 1.2 is older"),
     ],
 )
