@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from edgedl.export import rewrite
 from edgedl.export.convert import FloatModel, convert
 from edgedl.export.passes import PASSES, PassResult
-from edgedl.export.passes.simplify import Simplified
+from edgedl.export.passes.simplify import Simplified, simplify
 from edgedl.export.request import ExportRequest
 from edgedl.export.rewrite import Pass, apply_passes
 from edgedl.export.stages import StageReport
@@ -97,6 +97,15 @@ def test_passes_are_applied_and_told(
     assert applied["pass"] == "dense-rank"
     assert bundle.manifest.provenance["passes_rejected"] == []
     assert any(s.stage == "dense-rank" and s.outputs for s in stages)
+
+
+def test_onnxsims_log_does_not_travel_but_the_authors_notes_do(tmp_path: Path) -> None:
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    given = graph([relu], {"x": ("float32", ["batch", 3])}, ["y"], {})
+    helper.set_model_props(given, {"author": "somebody"})
+    simplified = simplify(given, tmp_path).model
+    assert simplified is not None
+    assert {p.key: p.value for p in simplified.metadata_props} == {"author": "somebody"}
 
 
 def test_no_simplify_leaves_passes_out(export: Export) -> None:

@@ -16,6 +16,7 @@ from edgedl.devices.child import run_child
 from edgedl.export.quiet import quiet
 
 TIME_LIMIT_S = 120.0
+LOG = "onnxsim."
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ def main(before: str, after: str) -> None:
         import onnxsim
 
         model, _ = onnxsim.simplify(onnx.load_model(before))
+    # onnxsim's log: as long as what it removed, and in another order in every process.
+    kept = [p for p in model.metadata_props if not p.key.startswith(LOG)]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     onnx.save_model(model, after)
 
 
