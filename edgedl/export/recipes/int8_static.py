@@ -20,6 +20,9 @@ from edgedl.export.recipes.material import RECURRENT, Material, Product, quantis
 from edgedl.export.recipes.ranges import Range
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
+# The quantiser writes probabilities in steps of 1/256, whatever range was measured: of a
+# thousand classes nearly all are zero then. In float it takes as long.
+LEFT_ALONE = ("Softmax",)
 
 
 def obstacle(material: Material) -> str:
@@ -93,7 +96,6 @@ def _quantised(
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     bounds = {
         name: (np.array(low, np.float32), np.array(high, np.float32))
@@ -109,7 +111,7 @@ def _quantised(
         tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
         nodes_to_quantize=list(choice.only),
         nodes_to_exclude=[*choice.never, *_read_by_subgraphs(material.model)],
-        op_types_to_quantize=list({*QDQRegistry, *QLinearOpsRegistry}),
+        op_types_to_quantize=_kinds(),
         extra_options={},
     )
     quantizer.quantize_model()
@@ -133,7 +135,11 @@ def _read_by_subgraphs(model: onnx.ModelProto) -> list[str]:
 
 def quantisable(model: onnx.ModelProto) -> tuple[str, ...]:
     """The names of the nodes that a static recipe may quantise, in graph order."""
+    kinds = _kinds()
+    return tuple(node.name for node in model.graph.node if node.op_type in kinds)
+
+
+def _kinds() -> list[str]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    kinds = {*QDQRegistry, *QLinearOpsRegistry}
-    return tuple(node.name for node in model.graph.node if node.op_type in kinds)
+    return sorted({*QDQRegistry, *QLinearOpsRegistry} - {*LEFT_ALONE})
