@@ -110,6 +110,8 @@ def _origin(provenance: Mapping[str, Any]) -> list[str]:
         for r in conversion.get("rejected", [])
         if isinstance(r, dict)
     ]
+    if conversion.get("caution"):
+        lines.append(f"       caution: {conversion['caution']}")
     lines.append(f"       simplified: {provenance.get('simplified')}")
     made_up = "" if samples.get("real") else " (made up: quantisation wants real ones)"
     lines.append(f"       {samples.get('count')} samples{made_up}")

@@ -50,14 +50,21 @@ def convert(study: Study, request: ExportRequest, tell: Tell) -> FloatModel:
             rejected.append(_reject(way, error))
             tell(StageReport("convert", f"{way.name} rejected: {error.message}", watch.lap()))
             continue
-        tell(StageReport("convert", way.name, watch.lap(), outputs))
+        caution = _caution(rejected)
+        said = f"{way.name}; {caution}" if caution else way.name
+        tell(StageReport("convert", said, watch.lap(), outputs))
         history = {
             "path": way.name,
             "why": way.why,
+            "caution": caution,
             "rejected": [{"path": r.path, "reason": r.reason} for r in rejected],
         }
         return FloatModel(model, history, "no")
     raise _failure(rejected, study)
+
+
+# torch.export's word for `if x.max() > 1`: a decision that hangs on values, not on shapes.
+ON_VALUES = "data-dependent"
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,16 @@ def _reject(way: Conversion, error: EdgedlError) -> Rejected:
     pinned = error.axes if isinstance(error, BakedAxisError) else ()
     wrong = isinstance(error, ParityError) or isinstance(error.__cause__, ParityError)
     return Rejected(way.name, error.message, pinned, wrong)
+
+
+def _caution(rejected: list[Rejected]) -> str:
+    """What golden vectors can't show: they may all take the same side of a decision.
+
+    A path that traces one example fixes the side that the example takes.
+    """
+    if not any(ON_VALUES in r.reason for r in rejected):
+        return ""
+    return "the source decides by values, and what the samples decide may be fixed in this model"
 
 
 def _failure(rejected: list[Rejected], study: Study) -> EdgedlError:

@@ -45,3 +45,28 @@ def test_an_output_without_classes(edgedl: Edgedl, tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     graph = model(nodes, {"x": ["batch", 0]}, {"y": ["batch", 0]}, {})
     _exported(edgedl, tmp_path, graph)
+
+
+BRANCHES = """
+import torch
+
+class Branches(torch.nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum() > 0 else x * 3
+"""
+
+
+@pytest.mark.torch
+def test_a_decision_on_values_that_tracing_fixes_is_told(edgedl: Edgedl, tmp_path: Path) -> None:
+    """All samples decide alike, so no golden vector can tell."""
+    pytest.importorskip("torch")
+    (tmp_path / "branches.py").write_text(BRANCHES)
+    np.savez(tmp_path / "s.npz", x=np.abs(normal(0, 8, 6)))
+    bundle = tmp_path / "m.bundle"
+    result = edgedl(
+        "export", f"{tmp_path / 'branches.py'}:Branches", "-o", bundle, "--no-simplify",
+        "--samples", tmp_path / "s.npz", "--recipe", "fp32",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "the source decides by values" in result.stderr
+    assert "caution: the source decides by values" in edgedl("inspect", bundle).stdout
