@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.cli.conftest import Edgedl
+from tests.cli.conftest import Edgedl, assert_one_error
 from tests.export.fake_source import dense_graph, model, normal
 
 
@@ -70,3 +70,30 @@ def test_a_decision_on_values_that_tracing_fixes_is_told(edgedl: Edgedl, tmp_pat
     assert result.exit_code == 0, result.stderr
     assert "the source decides by values" in result.stderr
     assert "caution: the source decides by values" in edgedl("inspect", bundle).stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("int8-static+int8-static", "after int8-static: the model holds QDQ pairs already"),
+        ("int8-static-entropy+mixed", "mixed changes nothing after int8-static-entropy"),
+        ("int8-static+int8-dynamic", "int8-dynamic changes nothing after int8-static"),
+        ("int8-dynamic+int8-dynamic", "int8-dynamic can't be made after int8-dynamic"),
+        ("fp16+fp16", "fp16 can't be made after fp16"),
+    ],
+)
+def test_a_composition_that_adds_nothing_is_one_line(
+    edgedl: Edgedl, tmp_path: Path, recipe: str, message: str
+) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "kernel"], ["y"])]
+    constants = {"kernel": normal(1, 64, 16)}
+    graph = model(nodes, {"x": ["batch", 64]}, {"y": ["batch", 16]}, constants)
+    onnx.save(graph, tmp_path / "m.onnx")
+    np.savez(tmp_path / "s.npz", x=normal(0, 80, 64))
+    result = edgedl(
+        "export", tmp_path / "m.onnx", "-o", tmp_path / "m.bundle", "--no-simplify",
+        "--samples", tmp_path / "s.npz", "--recipe", recipe,
+    )  # fmt: skip
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert_one_error(result.stderr, message, hint="leave")
+    assert not (tmp_path / "m.bundle").exists()

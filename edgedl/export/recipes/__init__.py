@@ -12,7 +12,7 @@ from functools import reduce
 
 import onnx
 
-from edgedl.export.errors import RecipeError
+from edgedl.export.errors import NothingGainedError, RecipeError
 from edgedl.export.judgement import LEAST_SQNR_DB
 from edgedl.export.recipes import (
     fp16,
@@ -119,4 +119,14 @@ def _follow(second: Recipe, first: Recipe, material: Material, model: onnx.Model
             f"{second.name} can't be made after {first.name}: {obstacle}",
             "compose others, or leave one of them out",
         )
-    return second.make(between)
+    made = second.make(between)
+    if second.quantised and _wiring(made.model) == _wiring(between.model):
+        raise NothingGainedError(
+            f"{second.name} changes nothing after {first.name}", f"leave out {second.name}"
+        )
+    return made
+
+
+def _wiring(model: onnx.ModelProto) -> list[tuple[str, ...]]:
+    """The nodes, whatever their order: a quantiser that does nothing may still sort them."""
+    return sorted((n.domain, n.op_type, *n.input, "", *n.output) for n in model.graph.node)

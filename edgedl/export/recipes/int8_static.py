@@ -31,6 +31,8 @@ def obstacle(material: Material) -> str:
         return "ONNX Runtime quantises a recurrent layer dynamically only; use int8-dynamic"
     if not material.count(*OPERATORS):
         return f"the model has no Conv, MatMul or Gemm{material.outside(*OPERATORS)}"
+    if material.count("QuantizeLinear"):
+        return "the model holds QDQ pairs already"
     if not material.calibration.count:
         return "no samples are left for calibration; give more with --samples"
     return ""
