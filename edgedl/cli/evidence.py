@@ -65,7 +65,7 @@ def _notes(search: Search) -> tuple[str, ...]:
             f"the rounds with 95 % intervals{equal}",
             ""
             if source is None
-            else f"source: {source.source:.4g} {source.metric}, "
+            else f"source: {show_amount(source, source.source)} {source.metric}, "
             f"{source.samples} samples; at most {search.max_drop:g} may be lost",
             *search.notes,
             f"{host.processor}, {host.cpus} CPUs, {host.system}",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from edgedl.runtime.session import Model
 
 
+AN_IMAGE = "give an image file, or arrays as .npz"
+
+
 @click.command()
 @bundle_argument
 @click.option(
@@ -98,11 +101,11 @@ def read_image(file: Path, height: int, width: int, channels: int) -> Array:
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
     except FileNotFoundError:
-        raise InputError(f"{file} is missing", "give an image file") from None
+        raise InputError(f"{file} is missing", AN_IMAGE) from None
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is not an image: {error}") from None
+        raise InputError(f"{file} is not an image: {error}", AN_IMAGE) from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{file} can't be read as an image: {error}") from None
+        raise InputError(f"{file} can't be read as an image: {error}", AN_IMAGE) from None
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -123,6 +126,6 @@ def _run_arrays(model: Model, file: Path) -> None:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file} can't be read: {error.strerror}") from None
+        raise InputError(f"{file} can't be read: {error.strerror}", AN_IMAGE) from None
     outputs: Arrays = model.run_feeds(read_npz(content, str(file)))
     click.echo(msgspec.json.encode({name: array.tolist() for name, array in outputs.items()}))

@@ -92,6 +92,7 @@ def test_a_search_shows_its_evidence(
     ]
     assert lines[table + 1].split()[0] == won["recipe"]
     assert "fp32 beside itself" in result.stderr
+    assert "source: 100.00% agreement, 32 samples" in result.stderr
     shown = edgedl("inspect", bundle).stdout
     assert lines[table + 1].strip() in shown
     assert json.loads(edgedl("inspect", bundle, "--json").stdout)["search"] == evidence["search"]
