@@ -151,6 +151,22 @@ def test_external_data_elsewhere_is_refused(save: Save, location: str) -> None:
         open_source(str(file))
 
 
+@pytest.mark.parametrize("kept", [0, 1, 4, -1, -4])
+@pytest.mark.parametrize("external", [True, False])
+def test_a_weight_that_is_cut_off_is_one_line(save: Save, external: bool, kept: int) -> None:
+    graph = dense_graph()
+    if external:
+        file = save(graph, save_as_external_data=True, location="w.bin", size_threshold=0)
+        data = file.parent / "w.bin"
+        data.write_bytes(data.read_bytes()[:kept])
+    else:
+        graph.graph.initializer[0].raw_data = graph.graph.initializer[0].raw_data[:kept]
+        file = save(graph)
+    with pytest.raises(SourceError, match="external data|its shape") as caught:
+        open_source(str(file))
+    assert "again" in caught.value.hint
+
+
 @pytest.mark.parametrize("harm", ["missing", "short"])
 def test_external_data_that_is_damaged_is_one_line(save: Save, harm: str) -> None:
     file = save(dense_graph(), save_as_external_data=True, location="w.bin", size_threshold=0)

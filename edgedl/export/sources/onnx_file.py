@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, ModelProto, TensorProto
+from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
 from edgedl.export.errors import SourceError
@@ -41,6 +41,7 @@ def read_onnx(path: Path) -> ModelProto:
         files = [_external_file(path, tensor) for tensor in external]
         _check_size(path, sum(file.stat().st_size for file in set(files)) + model.ByteSize())
         _load_external(path, model)
+    _check_whole(path, model)
     return model
 
 
@@ -79,6 +80,17 @@ def _load_external(path: Path, model: ModelProto) -> None:
             f"{path}: its external data can't be read: {one_line(error)}",
             "copy the .onnx file and its data again",
         ) from error
+
+
+def _check_whole(path: Path, model: ModelProto) -> None:
+    for tensor in _tensors(model):
+        try:
+            numpy_helper.to_array(tensor)
+        except ValueError:
+            raise SourceError(
+                f"{path}: the data of {tensor.name!r} don't fill its shape {list(tensor.dims)}",
+                "copy the .onnx file and its data again, or export it again",
+            ) from None
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
