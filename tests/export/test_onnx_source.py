@@ -162,7 +162,7 @@ def test_a_weight_that_is_cut_off_is_one_line(save: Save, external: bool, kept: 
     else:
         graph.graph.initializer[0].raw_data = graph.graph.initializer[0].raw_data[:kept]
         file = save(graph)
-    with pytest.raises(SourceError, match="external data|its shape") as caught:
+    with pytest.raises(SourceError, match=r"external data|its shape") as caught:
         open_source(str(file))
     assert "again" in caught.value.hint
 
