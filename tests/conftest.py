@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.graphs import write_classifier_bundle, write_text_bundle
+
+# A shell that starts pytest in the background has SIGINT ignored, and every child would
+# inherit that: what Ctrl-C does could not be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
