@@ -169,7 +169,9 @@ def _drawback(name: str, others: Sequence[str], field: Field) -> str:
     contender, baseline = field.find(name), field.find(field.baseline)
     if field.is_slower(contender, baseline):
         return f"{name} is slower than {baseline.name} here"
-    rivals = [c for c in field.contenders if c.name in others or c is baseline]
+    # Of those as fast, a few bytes or samples say little of what they make of another model.
+    faster = [c for c in field.contenders if c.name in others and field.is_slower(contender, c)]
+    rivals = [baseline, *faster]
     better = dominator(contender, replace(field, contenders=rivals))
     return f"{better.name} is better than {name} here" if better else ""
 

@@ -168,12 +168,28 @@ def test_only_the_better_one_of_two_that_could_follow_is_composed() -> None:
         "int8-static": tried("int8-static", 30, 0.2),
         "factored+int8-dynamic": tried("factored+int8-dynamic", 20),
     }
-    micros = {**dict.fromkeys(made, 20.0), "fp32": 40.0}
+    micros = {**dict.fromkeys(made, 20.0), "fp32": 40.0, "int8-static": 30.0}
     means = Means(made.__getitem__, machine(micros, []), PACE, lambda: 0.0)
     found = verdicts(conclude(explore(list(made)[:4], means)))
     assert found["factored+int8-static"] == (
         "pruned", "int8-dynamic is better than int8-static here"
     )  # fmt: skip
+
+
+@pytest.mark.usefixtures("composing")
+def test_two_that_are_as_fast_are_both_composed() -> None:
+    made = {
+        "fp32": tried("fp32", 100),
+        "factored": tried("factored", 60),
+        "int8-dynamic": tried("int8-dynamic", 29, 0.1),
+        "int8-static": tried("int8-static", 30, 0.2),
+        "factored+int8-dynamic": tried("factored+int8-dynamic", 20),
+        "factored+int8-static": tried("factored+int8-static", 20),
+    }
+    micros = {**dict.fromkeys(made, 20.0), "fp32": 40.0, "factored+int8-static": 10.0}
+    means = Means(made.__getitem__, machine(micros, []), PACE, lambda: 0.0)
+    found = verdicts(conclude(explore(list(made)[:4], means)))
+    assert found["factored+int8-static"][0] == "winner"
 
 
 @pytest.mark.usefixtures("composing")
