@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,3 +64,26 @@ def assert_one_error(stderr: str, message: str, hint: str | None = None) -> None
         assert rest, stderr
         assert hint in rest[0]
     assert "Traceback" not in stderr
+
+
+@pytest.fixture
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, watched."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def left_in(temporary: Path) -> list[str]:
+    """What is left of ours: onnxruntime writes `.ses` when it is imported, torch a cache."""
+    theirs = (".ses", "torchinductor_")
+    return [p.name for p in temporary.iterdir() if not p.name.startswith(theirs)]
+
+
+def listing(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(p.relative_to(root)): p.read_bytes() if p.is_file() else None
+        for p in sorted(root.rglob("*"))
+        if "__pycache__" not in p.parts
+    }

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +14,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.cli.conftest import ROOT, Edgedl, assert_one_error
-from tests.export.fake_source import FEATURES, KERNEL, X, dense_graph, lstm_graph, model, normal
-
-resource = pytest.importorskip("resource")  # not on Windows
+from tests.cli.conftest import Edgedl, assert_one_error, left_in, listing
+from tests.export.fake_source import FEATURES, KERNEL, X, dense_graph, model, normal
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60)
 HALF = 0.5
@@ -32,29 +25,6 @@ HALF = 0.5
 def _own_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """A factory's directory stays on the path; not past the test."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture
-def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, watched."""
-    folder = tmp_path_factory.mktemp("temporary")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
-
-
-def _left_in(temporary: Path) -> list[str]:
-    """What is left of ours: onnxruntime writes `.ses` when it is imported, torch a cache."""
-    theirs = (".ses", "torchinductor_")
-    return [p.name for p in temporary.iterdir() if not p.name.startswith(theirs)]
-
-
-def _listing(root: Path) -> dict[str, bytes | None]:
-    return {
-        str(p.relative_to(root)): p.read_bytes() if p.is_file() else None
-        for p in sorted(root.rglob("*"))
-        if "__pycache__" not in p.parts
-    }
 
 
 @dataclass(frozen=True)
@@ -71,12 +41,12 @@ class Case:
 def check(case: Case, edgedl: Edgedl, folder: Path, temporary: Path) -> None:
     """One line, the right exit code, nothing written."""
     arguments = case.make(folder)
-    before = _listing(folder)
+    before = listing(folder)
     result = edgedl("export", *arguments, "-o", folder / "m.bundle")
     assert (result.exit_code, result.stdout) == (case.exit_code, ""), result.stderr
     assert_one_error(result.stderr, case.message, hint=case.hint)
-    assert _listing(folder) == before
-    assert not _left_in(temporary)
+    assert listing(folder) == before
+    assert not left_in(temporary)
 
 
 def parametrised(*cases: Case) -> pytest.MarkDecorator:
@@ -364,108 +334,3 @@ def _pickled(folder: Path) -> list[object]:
 def test_torch(case: Case, edgedl: Edgedl, tmp_path: Path, temporary: Path) -> None:
     pytest.importorskip("torch")
     check(case, edgedl, tmp_path, temporary)
-
-
-# Disks and interrupts
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Writing past this size fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("recipe", ["fp32", "int8-dynamic"])
-@pytest.mark.parametrize("old", [False, True])
-def test_a_file_that_can_not_be_written_leaves_the_old_bundle_and_nothing_else(
-    edgedl: Edgedl, tmp_path: Path, temporary: Path, recipe: str, old: bool
-) -> None:
-    large = dense_graph(kernel=normal(0, FEATURES, 5000), bias=normal(1, 5000))
-    (source,) = saved(large)(tmp_path)
-    arguments = ("export", source, "-o", tmp_path / "m.bundle", "--force", "--recipe", recipe)
-    if old:
-        assert edgedl(*arguments, "--no-simplify").exit_code == 0
-    before = _listing(tmp_path)
-    with largest_file(20_000):
-        result = edgedl(*arguments, "--no-simplify")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert_one_error(result.stderr, "File too large")
-    assert _listing(tmp_path) == before
-    assert not _left_in(temporary)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "edgedl-test", str(disk)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("this user can't mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_disk_that_fills(
-    edgedl: Edgedl, small_disk: Path, tmp_path: Path, temporary: Path
-) -> None:
-    (source,) = saved(dense_graph(kernel=normal(0, FEATURES, 5000), bias=normal(1, 5000)))(tmp_path)
-    options = ("--recipe", "fp32", "--no-simplify")
-    result = edgedl("export", source, "-o", small_disk / "m.bundle", *options)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert_one_error(result.stderr, "No space left on device", hint="free some space")
-    assert not list(small_disk.iterdir())
-    assert not _left_in(temporary)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "stage", "number"),
-    [
-        ("all", "onnx", signal.SIGINT),
-        ("all", "convert", signal.SIGINT),
-        ("all", "simplify", signal.SIGINT),
-        ("all", "fp32", signal.SIGINT),
-        ("all", "convert", signal.SIGTERM),  # timeout, a service that stops
-        ("all", "fp32", signal.SIGHUP),  # a terminal that closes
-        ("auto", "low-rank", signal.SIGTERM),
-    ],
-)
-def test_an_interrupt_leaves_nothing(
-    tmp_path: Path, temporary: Path, recipe: str, stage: str, number: signal.Signals
-) -> None:
-    """A signal when the command line reports a stage: the next one is running then."""
-    (source,) = saved(lstm_graph())(tmp_path)
-    command = [sys.executable, "-m", "edgedl", "export", str(source), "--recipe", recipe]
-    child = subprocess.Popen(
-        [*command, "-o", str(tmp_path / "m.bundle")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    assert child.stderr is not None
-    said = []
-    for line in child.stderr:
-        said.append(line)
-        if line.startswith(f"{stage} "):
-            child.send_signal(number)
-            break
-    out, rest = child.communicate(timeout=60)
-    stderr = "".join(said) + rest
-    assert (child.returncode, out) == (128 + number, ""), stderr
-    assert_one_error(stderr, "interrupted")
-    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
-    assert not _left_in(temporary)
-    with pytest.raises(ProcessLookupError):  # its children are gone too
-        os.killpg(child.pid, 0)
