@@ -42,6 +42,12 @@ COLUMNS |= {
     "int8-weights": "weights8",
     "int4-weights": "weights4",
 }
+ABOUT = """\
+# The matrix
+
+`make matrix`: the least SQNR of all outputs and golden cases, per recipe; `exact` where there is no noise, `-` where a
+recipe is not for the model, FAILED explained below. Weights are untrained but for the ONNX files.
+"""
 # A recipe that doesn't fit a model is no failure of it.
 UNFIT = "-"
 
@@ -156,6 +162,13 @@ def tabulate(results: list[Result]) -> Table:
     return Table(("model", "cases", "time", *COLUMNS.values(), "path"), rows, _notes(results))
 
 
+def report(table: Table) -> str:
+    """The table as a page, its notes as a list."""
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    body = markdown(Table(table.headers, table.rows)).strip()
+    return f"{ABOUT}\n{body}\n\n{notes}\n"
+
+
 def _row(result: Result) -> tuple[str, ...]:
     cells = (
         result.recipes.get(name) or ("FAILED" if name in result.failed else UNFIT)
@@ -195,7 +208,7 @@ def main(family: str | None, only: str, out: Path, lines: bool) -> None:
     results = [result for name in families for result in launch_family(name, only, out)]
     table = tabulate(results)
     print_table(table)
-    (out / "report.md").write_text(markdown(table) + "\n")
+    (out / "report.md").write_text(report(table))
     surprises = [what for result in results for what in result.surprises]
     for what in surprises:
         say(f"error: {what}")
