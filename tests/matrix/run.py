@@ -45,8 +45,9 @@ COLUMNS |= {
 ABOUT = """\
 # The matrix
 
-`make matrix`: the least SQNR of all outputs and golden cases, per recipe; `exact` where there is no noise, `-` where a
-recipe is not for the model, FAILED explained below. Weights are untrained but for the ONNX files.
+`make matrix`: the least SQNR of all outputs and golden cases, per recipe; `exact` where there
+is no noise, `-` where a recipe is not for the model, FAILED explained below. Weights are
+untrained but for the ONNX files.
 """
 # A recipe that doesn't fit a model is no failure of it.
 UNFIT = "-"
