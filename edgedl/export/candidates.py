@@ -144,16 +144,18 @@ def compositions(
     able = {t.name: t for t in tried if t.runs and t.name in {c.name for c in field.measured}}
     table = [r for r in RECIPES.values() if r.quantised and r.name in able]
     last = [r.name for r in table if not r.composes]
+    drawbacks = {second: _drawback(second, last, field) for second in last}
+    known = {t.name for t in tried}
     worthwhile, pruned = [], []
     for first in (r.name for r in table if r.composes):
         for second in last:
             name = f"{first}+{second}"
+            if name in known:
+                continue
             seconds = able[first].seconds + STEPS * able[second].seconds
-            reason = _drawback(second, last, field)
+            reason = drawbacks[second]
             if not reason and seconds > most_s:
                 reason = f"would take about {seconds:.0f} s to make"
-            if name in {t.name for t in tried}:
-                continue
             if reason:
                 pruned.append(_pruned(name, reason))
             else:
@@ -171,8 +173,7 @@ def _drawback(name: str, others: Sequence[str], field: Field) -> str:
         return f"{name} is slower than {baseline.name} here"
     # Of those as fast, a few bytes or samples say little of what they make of another model.
     faster = [c for c in field.contenders if c.name in others and field.is_slower(contender, c)]
-    rivals = [baseline, *faster]
-    better = dominator(contender, replace(field, contenders=rivals))
+    better = dominator(contender, replace(field, contenders=[baseline, *faster]))
     return f"{better.name} is better than {name} here" if better else ""
 
 
