@@ -11,6 +11,7 @@ import numpy as np
 
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
 from edgedl.runtime.manifest import Chunks, StatePair
+from edgedl.runtime.resize import cut
 
 Runner = Callable[[Arrays], Arrays]
 
@@ -89,7 +90,7 @@ def run_chunks(run: Runner, inputs: Arrays, chunks: Chunks, state: Sequence[Stat
     joined: dict[str, list[Array]] = {}
     start, outputs = 0, Arrays()
     for length in chunks.lengths:
-        part = {k: _cut(inputs[k], axis, start, length) for k, axis in chunks.inputs.items()}
+        part = {k: cut(inputs[k], axis, start, start + length) for k, axis in chunks.inputs.items()}
         outputs = run({**inputs, **feeds, **part})
         start += length
         for name in chunks.outputs.keys() & outputs.keys():
@@ -100,12 +101,6 @@ def run_chunks(run: Runner, inputs: Arrays, chunks: Chunks, state: Sequence[Stat
     left = _only(outputs, [pair.output for pair in state])
     whole = {k: np.concatenate(parts, chunks.outputs[k]) for k, parts in joined.items()}
     return {**left, **whole}
-
-
-def _cut(array: Array, axis: int, start: int, length: int) -> Array:
-    index = [slice(None)] * array.ndim
-    index[axis] = slice(start, start + length)
-    return np.ascontiguousarray(array[tuple(index)])
 
 
 def _only(arrays: Arrays, names: Collection[str]) -> Arrays:

@@ -21,6 +21,7 @@ from edgedl.runtime.manifest import (
     Variant,
 )
 from edgedl.runtime.parity import classes_of
+from edgedl.runtime.resize import cut
 
 BATCH = "batch"
 EVALUATION_BATCH = 256
@@ -141,16 +142,10 @@ def batches(
     for start in range(0, count, size):
         stop = min(start + size, count)
         part = {
-            name: _slice(array, axes[name], start, stop) if name in axes else array
+            name: cut(array, axes[name], start, stop) if name in axes else array
             for name, array in samples.items()
         }
         yield part, start, stop
-
-
-def _slice(array: Array, axis: int, start: int, stop: int) -> Array:
-    index = [slice(None)] * array.ndim
-    index[axis] = slice(start, stop)
-    return np.ascontiguousarray(array[tuple(index)])
 
 
 def zero_state(inputs: Sequence[TensorSpec], given: Mapping[str, Array], batch: int) -> Arrays:

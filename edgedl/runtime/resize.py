@@ -31,3 +31,10 @@ def _resize(array: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
         if isinstance(dim, str) and dim in sizes:
             array = np.take(array, np.arange(sizes[dim]) % array.shape[axis], axis=axis)
     return np.asarray(array, order="C")  # unlike ascontiguousarray it leaves a scalar one
+
+
+def cut(array: Array, axis: int, start: int, stop: int) -> Array:
+    """A contiguous copy of the part from `start` to `stop` along an axis."""
+    index = [slice(None)] * array.ndim
+    index[axis] = slice(start, stop)
+    return np.ascontiguousarray(array[tuple(index)])
