@@ -30,7 +30,7 @@ from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.host import Host, describe_host
 from edgedl.runtime.manifest import Search, Variant
-from edgedl.runtime.worker import Case
+from edgedl.runtime.protocol import Case
 
 MODELS = ("digits", "text")
 RESULTS = Path(__file__).parent / "results"

@@ -29,7 +29,7 @@ from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.export.stages import FLOAT_TOLERANCE
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.host import usable_cpus
-from edgedl.runtime.worker import Case
+from edgedl.runtime.protocol import Case
 
 FRAMEWORKS = "benchmarks/frameworks.py"
 LSTM = "models/char_lstm/model.py:from_checkpoint"

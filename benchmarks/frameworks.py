@@ -1,7 +1,7 @@
 """The source frameworks as subjects of a benchmark: same inputs, same worker, same clock.
 
 A subject is `factory(inputs, threads, *args)`; it returns what is timed. See
-`edgedl.runtime.worker.Case`.
+`edgedl.runtime.protocol.Case`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from edgedl.export.variants import judge_variant
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError
 from edgedl.runtime.host import describe_host
-from edgedl.runtime.worker import Case
+from edgedl.runtime.protocol import Case
 
 RECIPES = ("fp32", "int8-dynamic")
 BEFORE, AGAIN, ALL = "before", "again", "all"

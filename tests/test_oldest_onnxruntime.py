@@ -32,7 +32,8 @@ COMPOSED = ("low-rank+int8-dynamic", "low-rank+int4-weights")
 CHECK = """
 import json, sys
 import onnxruntime
-from edgedl.runtime.worker import ParityAnswer, ParityRequest, answer
+from edgedl.runtime.protocol import ParityAnswer, ParityRequest
+from edgedl.runtime.worker import answer
 said = answer(ParityRequest(sys.argv[1]))
 assert isinstance(said, ParityAnswer), said
 print(json.dumps([onnxruntime.__version__, {v.variant: v.passed for v in said.variants}]))

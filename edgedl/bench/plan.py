@@ -16,7 +16,7 @@ from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError
 from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.parity import failures
-from edgedl.runtime.worker import Answer, Case, Failure, Measurement
+from edgedl.runtime.protocol import Answer, Case, Failure, Measurement
 
 DEFAULT_LAUNCHES = 5
 

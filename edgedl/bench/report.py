@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import least_samples, median, median_interval, percentile
-from edgedl.runtime.worker import Measurement
+from edgedl.runtime.protocol import Measurement
 
 MEBIBYTE = 1 << 20
 

@@ -22,7 +22,7 @@ from edgedl.bench.plan import (
 from edgedl.bench.report import tabulate
 from edgedl.cli.options import Parsed, axis_size, counts, device_option, variant_option
 from edgedl.cli.terminal import print_table
-from edgedl.runtime.worker import Case
+from edgedl.runtime.protocol import Case
 
 
 @click.command()

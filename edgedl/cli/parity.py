@@ -14,7 +14,7 @@ from edgedl.cli.verdicts import show_flips, show_noise, show_sequences
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.manifest import OutputParity
-from edgedl.runtime.worker import Failure, ParityAnswer, ParityRequest, VariantParity
+from edgedl.runtime.protocol import Failure, ParityAnswer, ParityRequest, VariantParity
 
 AGAINST = "fp32"
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edgedl.devices.local import LocalDevice
 from edgedl.runtime.errors import UnknownDeviceError
-from edgedl.runtime.worker import Answer, Request
+from edgedl.runtime.protocol import Answer, Request
 
 __all__ = ["Device", "open_device"]
 

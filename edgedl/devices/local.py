@@ -10,7 +10,7 @@ import msgspec
 
 from edgedl.devices.child import run_child
 from edgedl.runtime.errors import WorkerError
-from edgedl.runtime.worker import Answer, Request
+from edgedl.runtime.protocol import Answer, Request
 
 WORKER = ("-m", "edgedl.runtime.worker")
 

@@ -33,7 +33,7 @@ from edgedl.export.variants import LeftOut
 from edgedl.runtime.errors import ParityError
 from edgedl.runtime.manifest import Candidate, Search
 from edgedl.runtime.paired import shortage
-from edgedl.runtime.worker import Case
+from edgedl.runtime.protocol import Case
 
 AGAIN = f"{BASELINE} again"
 

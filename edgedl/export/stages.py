@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 import onnx
 
 from edgedl.export.interface import Interface
+from edgedl.runtime.engine import ENGINE_ERRORS
 from edgedl.runtime.errors import EngineError, ParityError, one_line
 from edgedl.runtime.golden import Arrays, GoldenVectors
 from edgedl.runtime.golden_runs import Runner, run_case
-from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.manifest import OutputParity, Quality, Task, Tolerance
 from edgedl.runtime.parity import answer_outputs, check_parity, failures
-from edgedl.runtime.session import ENGINE_ERRORS, open_session
+from edgedl.runtime.session import open_session
+from edgedl.runtime.settings import Settings
 
 # A float model in ONNX Runtime adds up in another order than its framework: differences
 # are a few units in the last place, 1.2e-7 of the value, over sums of thousands of terms.
@@ -93,7 +94,7 @@ def runner(model: onnx.ModelProto, interface: Interface) -> Runner:
     Raises:
         EngineError: ONNX Runtime can't load it.
     """
-    session = open_session(model.SerializeToString(), "cpu", usable_cpus(), "the exported model")
+    session = open_session(model.SerializeToString(), "cpu", Settings(), "the exported model")
     names = [spec.name for spec in interface.outputs]
     wanted = [spec.name for spec in interface.inputs]
 

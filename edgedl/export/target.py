@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgedl.devices import open_device
 from edgedl.runtime.errors import WorkerError
 from edgedl.runtime.host import Host
-from edgedl.runtime.worker import Failure, HostAnswer, HostRequest
+from edgedl.runtime.protocol import Failure, HostAnswer, HostRequest
 
 # Products of unsigned and signed bytes that are added up in 32 bits. Without one of these an
 # x86 CPU adds pairs in 16 bits (VPMADDUBSW), which saturate where weights use all 8 bits.

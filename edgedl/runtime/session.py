@@ -2,70 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from msgspec import Struct
 
 from edgedl.runtime.bundle import Bundle, open_bundle
+from edgedl.runtime.engine import ENGINE_ERRORS, ort
 from edgedl.runtime.errors import (
     DeviceError,
     EngineError,
     InputError,
-    MissingExtraError,
-    UnknownDeviceError,
     one_line,
 )
 from edgedl.runtime.golden import Array, Arrays
-from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
-
-try:
-    import onnxruntime as ort
-    from onnxruntime.capi import onnxruntime_pybind11_state as engine
-except ImportError as error:
-    raise MissingExtraError(f"onnxruntime ({error})", "cpu") from error
+from edgedl.runtime.providers import resolve_provider
+from edgedl.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from edgedl.runtime.stream import Stream
     from edgedl.runtime.tasks import Classifier, TextGenerator
-
-# What ONNX Runtime raises; its classes share no base of their own but RuntimeError
-# and Exception.
-ENGINE_ERRORS: tuple[type[Exception], ...] = (
-    engine.Fail,
-    engine.InvalidArgument,
-    engine.InvalidGraph,
-    engine.InvalidProtobuf,
-    engine.NoModel,
-    engine.NoSuchFile,
-    engine.NotImplemented,
-    engine.RuntimeException,
-    engine.EPFail,
-    RuntimeError,
-)
-
-
-class Provider(Struct, frozen=True):
-    """An ONNX Runtime execution provider and how to come by it."""
-
-    name: str
-    install: str
-
-
-PROVIDERS = {
-    "cpu": Provider("CPUExecutionProvider", "pip install 'edgedl[cpu]'"),
-    "cuda": Provider(
-        "CUDAExecutionProvider",
-        "pip uninstall onnxruntime && pip install 'edgedl[gpu]', on a machine with an NVIDIA GPU",
-    ),
-}
-
-_DEVICE = re.compile(r"(cpu|cuda(?::(?P<index>\d+))?)")
 
 
 def load(
@@ -73,6 +32,8 @@ def load(
     variant: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    spinning: bool | None = None,
+    arena: bool | None = None,
 ) -> Model:
     """Load a variant of a bundle, its hash verified, ready to run.
 
@@ -81,6 +42,8 @@ def load(
         variant: A variant's name; the bundle's default for None.
         device: `cpu` or `cuda[:N]`.
         threads: Threads within an operator; all CPUs this process may use for None.
+        spinning: Whether idle threads burn their core while they wait; off for None.
+        arena: Whether freed memory is kept for the next run; kept for None.
 
     Raises:
         BundleError: The bundle is missing, damaged or of a newer schema.
@@ -91,21 +54,28 @@ def load(
     >>> model.run(image=image)["probabilities"]                     # doctest: +SKIP
     """
     bundle = open_bundle(path)
-    return Model(bundle, bundle.manifest.variant(variant), device, threads)
+    settings = Settings(threads, spinning, arena)
+    return Model(bundle, bundle.manifest.variant(variant), device, settings)
 
 
 class Model:
     """A loaded variant; see `load`. `run` may be called from several threads at once."""
 
     def __init__(
-        self, bundle: Bundle, variant: Variant, device: str = "cpu", threads: int | None = None
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        device: str = "cpu",
+        settings: Settings = Settings(),  # noqa: B008 - frozen
     ) -> None:
         self.bundle = bundle
         self.variant = variant
         self.device = device
-        self.threads = threads or usable_cpus()
+        self.settings = settings.resolved()
         content = bundle.read(variant)
-        self.session = open_session(content, device, self.threads, str(bundle.locate(variant.file)))
+        self.session = open_session(
+            content, device, self.settings, str(bundle.locate(variant.file))
+        )
         self._output_names = [t.name for t in self.manifest.outputs]
         self._state_inputs = frozenset(pair.input for pair in self.manifest.state)
         self._check_signature()
@@ -211,22 +181,26 @@ class _Closed:
         raise EngineError("the model is closed", "load it again")
 
 
-def open_session(content: bytes, device: str, threads: int, where: str) -> Any:
+def open_session(content: bytes, device: str, settings: Settings, where: str) -> Any:
     """An InferenceSession on exactly the provider asked for.
 
     Args:
         content: The .onnx file's bytes.
         device: `cpu` or `cuda[:N]`.
-        threads: Threads within an operator.
+        settings: Threads, spinning and arena; None takes the default.
         where: The file to name in errors.
     """
-    provider, settings = resolve_provider(device)
+    provider, provider_options = resolve_provider(device)
+    settings = settings.resolved()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = settings.threads
+    options.enable_cpu_mem_arena = settings.arena
+    spin = "1" if settings.spinning else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spin)
     options.log_severity_level = 4  # what goes wrong is raised; nothing is printed as well
     try:
         session = ort.InferenceSession(
-            content, options, providers=[(provider.name, settings)], enable_fallback=False
+            content, options, providers=[(provider.name, provider_options)], enable_fallback=False
         )
     except ENGINE_ERRORS as error:
         raise EngineError(
@@ -240,28 +214,6 @@ def open_session(content: bytes, device: str, threads: int, where: str) -> Any:
             f"check the driver; {provider.install}",
         )
     return session
-
-
-def resolve_provider(device: str) -> tuple[Provider, dict[str, str]]:
-    """The provider for a device name and its settings.
-
-    Raises:
-        UnknownDeviceError: The name means nothing here.
-        DeviceError: This onnxruntime has no such provider.
-    """
-    match = _DEVICE.fullmatch(device)
-    if match is None:
-        raise UnknownDeviceError(f"unknown device {device!r}", "known devices: cpu, cuda[:N]")
-    provider = PROVIDERS[device.partition(":")[0]]
-    available = ort.get_available_providers()
-    if provider.name not in available:
-        raise DeviceError(
-            f"device {device}: onnxruntime {ort.__version__} here has no {provider.name} "
-            f"(it has {', '.join(available)})",
-            provider.install,
-        )
-    index = match["index"]
-    return provider, {} if index is None else {"device_id": index}
 
 
 def check_inputs(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
+from edgedl.runtime.engine import ENGINE_ERRORS, ort
 from edgedl.runtime.errors import EngineError, InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import dynamic_axes
-from edgedl.runtime.session import ENGINE_ERRORS, check_inputs, concrete_shape
+from edgedl.runtime.session import check_inputs, concrete_shape
 
 if TYPE_CHECKING:
     from edgedl.runtime.session import Model

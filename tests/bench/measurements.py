@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity
-from edgedl.runtime.worker import Case, Measurement
+from edgedl.runtime.protocol import Case, Measurement
 
 HOST = Host("Linux 6", "aarch64", "Cortex-A72", 4, 1 << 30, "3.11.7", {"onnxruntime": "1.20"})
 RIGHT = OutputParity("y", True, 0.0, 0.0, "only")

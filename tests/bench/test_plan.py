@@ -18,7 +18,7 @@ from edgedl.bench.plan import (
 )
 from edgedl.runtime.errors import BundleError, InputError, WorkerError
 from edgedl.runtime.manifest import TensorSpec
-from edgedl.runtime.worker import Answer, Case, Failure, Request
+from edgedl.runtime.protocol import Answer, Case, Failure, Request
 from tests.bench.measurements import measurement
 from tests.graphs import change_manifest, replace_variant, write_classifier_bundle
 

@@ -6,7 +6,7 @@ import pytest
 
 from edgedl.bench.plan import Row
 from edgedl.bench.report import Table, markdown, show_ns, tabulate
-from edgedl.runtime.worker import Case, Failure
+from edgedl.runtime.protocol import Case, Failure
 from tests.bench.measurements import WRONG, measurement
 
 FIXED = ("p50", "95 % interval", "p90", "p99", "per second", "load", "first run", "peak RSS")

@@ -12,7 +12,7 @@ from edgedl.devices import open_device
 from edgedl.devices.local import LocalDevice
 from edgedl.runtime.errors import UnknownDeviceError, WorkerError
 from edgedl.runtime.host import describe_host
-from edgedl.runtime.worker import (
+from edgedl.runtime.protocol import (
     Case,
     Failure,
     HostAnswer,

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgedl.export.passes import PassResult
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.session import open_session
+from edgedl.runtime.settings import Settings
 
 Run = Callable[[onnx.ModelProto], PassResult]
 
@@ -40,7 +41,9 @@ def graph(
 
 def answers(model: onnx.ModelProto, feeds: Arrays) -> list[Array]:
     """What ONNX Runtime makes of a model's inputs."""
-    return list(open_session(model.SerializeToString(), "cpu", 1, "test").run(None, feeds))
+    return list(
+        open_session(model.SerializeToString(), "cpu", Settings(threads=1), "test").run(None, feeds)
+    )
 
 
 def operators(model: onnx.ModelProto) -> list[str]:

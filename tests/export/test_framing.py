@@ -13,10 +13,12 @@ import pytest
 from edgedl import runtime
 from edgedl.export.errors import SamplesError, SourceError
 from edgedl.export.frames import AnswerOutput, PixelInput, parse_answer, parse_pixels
+from edgedl.runtime.device_parity import compare
 from edgedl.runtime.errors import ParityError
 from edgedl.runtime.golden import read_golden
 from edgedl.runtime.manifest import ImageClassification, TextGeneration, Vocabulary
-from edgedl.runtime.worker import Case, Measurement, ParityAnswer, ParityRequest, answer, compare
+from edgedl.runtime.protocol import Case, Measurement, ParityAnswer, ParityRequest
+from edgedl.runtime.worker import answer
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     CLASSES,

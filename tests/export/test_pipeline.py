@@ -16,7 +16,8 @@ from edgedl.export.errors import ConversionError, RecipeError, SourceError
 from edgedl.export.recipes import RECIPES, Product, Recipe
 from edgedl.export.stages import StageReport
 from edgedl.runtime.errors import EngineError, ParityError
-from edgedl.runtime.worker import ParityAnswer, ParityRequest, answer
+from edgedl.runtime.protocol import ParityAnswer, ParityRequest
+from edgedl.runtime.worker import answer
 from tests.export.conftest import Export
 from tests.export.fake_source import (
     BIAS,

@@ -21,7 +21,7 @@ from edgedl.export.stages import StageReport
 from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.host import describe_host
 from edgedl.runtime.manifest import Candidate, Manifest, Quality
-from edgedl.runtime.worker import Case, Failure
+from edgedl.runtime.protocol import Case, Failure
 from tests.bench.measurements import WRONG, measurement
 from tests.export.conftest import Export
 from tests.export.contenders import machine, tried

@@ -36,7 +36,8 @@ from edgedl.runtime.manifest import (
     TextGeneration,
     Vocabulary,
 )
-from edgedl.runtime.worker import Failure, ParityRequest, answer
+from edgedl.runtime.protocol import Failure, ParityRequest
+from edgedl.runtime.worker import answer
 from tests.graphs import change_manifest, change_variant, write_classifier_bundle, write_text_bundle
 
 WRITERS: dict[str, Callable[[Path], Path]] = {

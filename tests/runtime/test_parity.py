@@ -13,7 +13,8 @@ from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
 from edgedl.runtime.manifest import GoldenCase, OutputParity, StatePair, Tolerance
 from edgedl.runtime.parity import check_parity, classes_of, failures
-from edgedl.runtime.worker import ParityAnswer, ParityRequest, answer
+from edgedl.runtime.protocol import ParityAnswer, ParityRequest
+from edgedl.runtime.worker import answer
 from tests.graphs import (
     EXACT,
     change_manifest,

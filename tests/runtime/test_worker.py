@@ -14,15 +14,8 @@ import numpy as np
 import pytest
 
 from edgedl.runtime.manifest import Tolerance
-from edgedl.runtime.worker import (
-    Answer,
-    Case,
-    Failure,
-    Measurement,
-    ParityAnswer,
-    ParityRequest,
-    answer,
-)
+from edgedl.runtime.protocol import Answer, Case, Failure, Measurement, ParityAnswer, ParityRequest
+from edgedl.runtime.worker import answer
 from tests.graphs import classifier_golden, replace_variant, write_classifier_bundle
 
 QUICK: dict[str, Any] = {"warmup_s": 0.0, "least_s": 0.01, "least_count": 5, "threads": 1}

@@ -23,13 +23,14 @@ from edgedl.export.locate.excerpt import Anatomy, dequantise, fed_name, others, 
 from edgedl.export.locate.matching import Match, match_tensors
 from edgedl.export.nodes import copied, inferred_types
 from edgedl.runtime.bundle import Bundle
+from edgedl.runtime.engine import ENGINE_ERRORS
 from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.golden import Array, Arrays, largest_call, read_golden
-from edgedl.runtime.host import usable_cpus
 from edgedl.runtime.manifest import TensorSpec, Tolerance
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
-from edgedl.runtime.session import ENGINE_ERRORS, open_session
+from edgedl.runtime.session import open_session
+from edgedl.runtime.settings import Settings
 from edgedl.runtime.tally import decibels, structural_problem
 
 MOST_SAMPLES = 8
@@ -314,7 +315,7 @@ class _Noise:
 def _run(content: bytes, feeds: Arrays, names: Sequence[str], what: str) -> Arrays:
     if not names:
         return {}
-    session = open_session(content, "cpu", usable_cpus(), what)
+    session = open_session(content, "cpu", Settings(), what)
     wanted = {i.name for i in session.get_inputs()}
     try:
         values = session.run(list(names), {k: v for k, v in feeds.items() if k in wanted})

@@ -17,10 +17,10 @@ from edgedl.export.nodes import copied
 from edgedl.export.recipes.ranges import Extremes, Histogram, Range
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import weights_of
+from edgedl.runtime.engine import ENGINE_ERRORS
 from edgedl.runtime.errors import EngineError, one_line
 from edgedl.runtime.golden import Arrays
 from edgedl.runtime.resize import resize_axes
-from edgedl.runtime.session import ENGINE_ERRORS
 
 Method = Literal["minmax", "percentile", "entropy"]
 

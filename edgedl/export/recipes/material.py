@@ -17,8 +17,8 @@ from edgedl.export.quiet import quiet
 from edgedl.export.samples import Samples
 from edgedl.export.surgery import in_order
 from edgedl.export.target import Target
+from edgedl.runtime.engine import ENGINE_ERRORS
 from edgedl.runtime.errors import EngineError, one_line
-from edgedl.runtime.session import ENGINE_ERRORS
 
 QUANTISER_ERRORS: tuple[type[Exception], ...] = (
     ValueError,

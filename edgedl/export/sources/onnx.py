@@ -30,12 +30,12 @@ from edgedl.export.samples import generate
 from edgedl.export.sources import Conversion, describe_arrays
 from edgedl.export.sources.onnx_file import read_onnx
 from edgedl.export.sources.onnx_names import RawInput, name_specs, unique_names
+from edgedl.runtime.engine import ENGINE_ERRORS
 from edgedl.runtime.errors import one_line
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import TensorSpec, dynamic_axes
 from edgedl.runtime.quality import BATCH
 from edgedl.runtime.resize import resize_axes
-from edgedl.runtime.session import ENGINE_ERRORS
 
 # Per-channel DequantizeLinear came with opset 13: the quantisers need it.
 LEAST_OPSET = 13

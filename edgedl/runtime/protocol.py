@@ -1,0 +1,122 @@
+"""What is asked of a worker and what it answers: one JSON line each."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from edgedl.runtime.errors import EdgedlError
+from edgedl.runtime.host import Host
+from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
+from edgedl.runtime.settings import Settings
+
+
+class Case(Struct, frozen=True, tag="measure", tag_field="request"):
+    """One planned launch.
+
+    `sizes` are the dynamic axes' sizes; one that is not given has the least of the golden
+    vectors, which is 1 unless the source itself can't run that. `subject` is
+    `file.py:factory`, something else to measure on the same inputs (a framework, say):
+    `factory(inputs, threads, *subject_args)` returns a callable without arguments
+    whose result is a dict of arrays or None. `tolerance` is what its answer is held to,
+    the variant's own for None. Durations are in seconds.
+    """
+
+    bundle: str
+    variant: str
+    device: str = "cpu"
+    threads: int | None = None
+    spinning: bool | None = None
+    arena: bool | None = None
+    sizes: dict[str, int] = {}
+    subject: str = ""
+    subject_args: tuple[str, ...] = ()
+    label: str = ""
+    tolerance: Tolerance | None = None
+    warmup_s: float = 0.1
+    least_s: float = 0.5
+    least_count: int = 20
+    most_s: float = 20.0
+
+    @property
+    def name(self) -> str:
+        """What is measured, as a row of a table calls it."""
+        return self.label or self.variant
+
+
+class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
+    """One launch of a case. Times are in nanoseconds, memory in bytes.
+
+    `import_ns` is importing the runtime, `load_ns` opening and verifying the bundle and
+    creating the session (or the subject's factory, its framework's import included),
+    `first_run_ns` the first inference, `samples_ns` each inference after warm-up, raw.
+    `settings` are what the session was opened with, None for a subject.
+    """
+
+    case: Case
+    host: Host
+    import_ns: int
+    load_ns: int
+    first_run_ns: int
+    samples_ns: tuple[int, ...]
+    peak_resident: int | None
+    settings: Settings | None = None
+    parity: tuple[OutputParity, ...] = ()
+
+
+class ParityRequest(Struct, frozen=True, tag="parity", tag_field="request"):
+    """Verify a bundle's files and compare variants with the golden vectors."""
+
+    bundle: str
+    variants: tuple[str, ...] = ()
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class VariantParity(Struct, frozen=True):
+    """One variant's verdict on this device."""
+
+    variant: str
+    passed: bool
+    outputs: tuple[OutputParity, ...]
+    quality: Quality | None
+    reasons: tuple[str, ...]
+
+
+class ParityAnswer(Struct, frozen=True, tag="parity", tag_field="answer"):
+    """Every requested variant's verdict."""
+
+    bundle: str
+    device: str
+    host: Host
+    variants: tuple[VariantParity, ...]
+
+
+class HostRequest(Struct, frozen=True, tag="host", tag_field="request"):
+    """Tell what machine this is, if it can serve the device."""
+
+    device: str = "cpu"
+
+
+class HostAnswer(Struct, frozen=True, tag="host", tag_field="answer"):
+    """The machine the worker runs on; it has the provider that the device needs."""
+
+    device: str
+    host: Host
+
+
+class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
+    """An error the person can act on."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+    def error(self, prefix: str = "") -> EdgedlError:
+        """The error as the worker raised it, to end with the same exit code."""
+        error = EdgedlError(prefix + self.message, self.hint)
+        error.exit_code = self.exit_code
+        return error
+
+
+Request = Case | ParityRequest | HostRequest
+Answer = Measurement | ParityAnswer | HostAnswer | Failure

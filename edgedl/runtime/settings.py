@@ -1,0 +1,32 @@
+"""How ONNX Runtime runs a variant: threads, spinning, memory arena."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from edgedl.runtime.host import usable_cpus
+
+
+class Settings(Struct, frozen=True):
+    """What a session is opened with; None takes the default. See `resolved`.
+
+    `threads` work within an operator. `spinning` lets idle ones burn their core while they
+    wait, which answers sooner and leaves less for everything else. `arena` keeps freed memory
+    for the next run.
+    """
+
+    threads: int | None = None
+    spinning: bool | None = None
+    arena: bool | None = None
+
+    def resolved(self) -> Settings:
+        """The same, every default filled in.
+
+        Threads are the CPUs this process may use (affinity and cgroup quota). Spinning is
+        off: an app that lives long shares its machine.
+        """
+        return Settings(
+            threads=self.threads or usable_cpus(),
+            spinning=bool(self.spinning),
+            arena=self.arena is not False,
+        )
