@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from edgedl.runtime.bound import Call, allocate
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.engine import ENGINE_ERRORS, ort
 from edgedl.runtime.errors import (
@@ -59,7 +60,12 @@ def load(
 
 
 class Model:
-    """A loaded variant; see `load`. `run` may be called from several threads at once."""
+    """A loaded variant; see `load`.
+
+    `run` may be called from several threads at once, and so may `bind` and `stream`; what those
+    two return belongs to one thread. `close` frees the engine's memory once no call and
+    no stream of the model is left.
+    """
 
     def __init__(
         self,
@@ -76,7 +82,7 @@ class Model:
         self.session = open_session(
             content, device, self.settings, str(bundle.locate(variant.file))
         )
-        self._output_names = [t.name for t in self.manifest.outputs]
+        self.output_names = [t.name for t in self.manifest.outputs]
         self._state_inputs = frozenset(pair.input for pair in self.manifest.state)
         self._check_signature()
 
@@ -96,7 +102,7 @@ class Model:
         return self.manifest.outputs
 
     def run(self, **inputs: Array) -> Arrays:
-        """Run the model once.
+        """Run the model once: for convenience. `bind` is for loops, and some microseconds faster.
 
         Args:
             inputs: One array per input, by name, of the dtype and shape in `inputs`.
@@ -117,15 +123,26 @@ class Model:
         if len(feeds) < len(self.inputs):
             feeds = {**self.zero_state(sizes), **feeds}
         try:
-            values = self.session.run(self._output_names, feeds)
+            values = self.session.run(self.output_names, feeds)
         except ENGINE_ERRORS as error:
             raise EngineError(f"{self.variant.file} failed to run: {one_line(error)}") from error
-        return dict(zip(self._output_names, values, strict=True))
+        return dict(zip(self.output_names, values, strict=True))
 
     def zero_state(self, sizes: dict[str, int]) -> Arrays:
         """Zeros for every state input, dynamic axes taken from `sizes`."""
-        state = [t for t in self.inputs if t.name in self._state_inputs]
-        return {t.name: np.zeros(concrete_shape(t, sizes), t.dtype) for t in state}
+        return allocate([t for t in self.inputs if t.name in self._state_inputs], sizes)
+
+    def bind(self, **sizes: int) -> Call:
+        """A call for loops: inputs and outputs in buffers of its own, bound once.
+
+        >>> call = model.bind(batch=1)                              # doctest: +SKIP
+        >>> call.inputs["image"][...] = image                       # doctest: +SKIP
+        >>> call()["probabilities"]    # overwritten by the next    # doctest: +SKIP
+
+        Args:
+            sizes: Sizes of the dynamic axes; 1 where not given.
+        """
+        return Call(self, sizes)
 
     def stream(self, **sizes: int) -> Stream:
         """A stateful run, its state kept from step to step; sizes are 1 unless given."""
@@ -253,8 +270,3 @@ def _refuse(specs: Sequence[TensorSpec], problem: str, sizes: dict[str, int] | N
     fixed = "".join(f", {axis} = {size}" for axis, size in (sizes or {}).items())
     expected = "; ".join(str(spec) for spec in specs)
     raise InputError(problem, f"expected {expected}{fixed}")
-
-
-def concrete_shape(spec: TensorSpec, sizes: dict[str, int]) -> list[int]:
-    """A tensor's shape with its dynamic axes at the given sizes; 1 where not given."""
-    return [dim if isinstance(dim, int) else sizes.get(dim, 1) for dim in spec.shape]

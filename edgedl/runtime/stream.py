@@ -2,58 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgedl.runtime.engine import ENGINE_ERRORS, ort
-from edgedl.runtime.errors import EngineError, InputError
+from edgedl.runtime.bound import Call, allocate, check_axes
+from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import dynamic_axes
-from edgedl.runtime.session import check_inputs, concrete_shape
+from edgedl.runtime.session import check_inputs
 
 if TYPE_CHECKING:
     from edgedl.runtime.session import Model
+
+# A text needs two: one for the prompt, one for a token.
+STEPS_KEPT = 4
 
 
 class Stream:
     """One stateful run of a model; belongs to one thread.
 
     The state ping-pongs between two sets of buffers: what a step writes is what the next
-    one reads, so nothing is copied. Arrays returned by `step` are new each time.
+    one reads, so nothing is copied. `step` is for convenience: it checks its inputs and
+    returns new arrays. It is built on `bind`, which is for loops.
 
     Args:
         model: A model whose manifest declares state.
         sizes: Sizes of the state's dynamic axes; 1 where not given.
     """
 
-    def __init__(self, model: Model, sizes: dict[str, int]) -> None:
+    def __init__(self, model: Model, sizes: Mapping[str, int]) -> None:
         manifest = model.manifest
         if not manifest.state:
             raise InputError(f"{manifest.name!r} keeps no state", "call run() on the model")
-        self._model = model
-        self._sizes = sizes
-        self._state = manifest.state
-        axes = dynamic_axes(model.inputs)
-        unknown = [name for name in sizes if name not in axes]
-        if unknown:
-            raise InputError(f"there is no axis {unknown[0]!r}", f"axes: {', '.join(axes)}")
-        fed_back = {pair.input for pair in self._state}
-        self._inputs = tuple(t for t in model.inputs if t.name not in fed_back)
-        self._state_specs = tuple(t for t in model.inputs if t.name in fed_back)
-        state_outputs = {pair.output for pair in self._state}
-        self._outputs = [t.name for t in model.outputs if t.name not in state_outputs]
-        self._binding = model.session.io_binding()
-        self.reset()
+        check_axes(model.inputs, sizes)
+        self.model = model
+        fed_back = {pair.input: pair.output for pair in manifest.state}
+        self.inputs = tuple(t for t in model.inputs if t.name not in fed_back)
+        self.outputs = tuple(t for t in model.outputs if t.name not in fed_back.values())
+        state = tuple(t for t in model.inputs if t.name in fed_back)
+        self.sizes = {axis: sizes.get(axis, 1) for axis in dynamic_axes(state)}
+        self._fed_back = fed_back
+        self._buffers = (allocate(state, self.sizes), allocate(state, self.sizes))
+        self._front = 0
+        self._steps: dict[tuple[tuple[str, int], ...], Step] = {}
 
     def reset(self) -> None:
         """Set the state back to zeros."""
-        self._current = self._buffers()
-        self._next = self._buffers()
+        for array in self._buffers[self._front].values():
+            array.fill(0)
 
     def state(self) -> Arrays:
         """A copy of the state, by input name."""
-        return {name: value.numpy().copy() for name, value in self._current.items()}
+        return {name: array.copy() for name, array in self._buffers[self._front].items()}
+
+    def set_state(self, state: Arrays) -> None:
+        """Go on from another state: a copy is taken of what `state` returned, say."""
+        buffers = self._buffers[self._front]
+        check_inputs([t for t in self.model.inputs if t.name in buffers], state)
+        for name, array in state.items():
+            if array.shape != buffers[name].shape:
+                raise InputError(
+                    f"state {name!r} has shape {list(array.shape)}; "
+                    f"this stream's is {list(buffers[name].shape)}"
+                )
+            buffers[name][...] = array
+
+    def bind(self, **sizes: int) -> Step:
+        """A step for loops: its inputs and outputs bound once, the state kept.
+
+        Args:
+            sizes: Sizes of the axes that are not the state's; 1 where not given.
+        """
+        check_axes(self.inputs, sizes)
+        self._check_state_sizes(sizes)
+        return Step(self, {**sizes, **self.sizes})
 
     def step(self, **inputs: Array) -> Arrays:
         """Run one step and keep its state.
@@ -62,45 +84,52 @@ class Stream:
             inputs: The inputs that are not state, by name.
 
         Returns:
-            The outputs that are not state, by name. A failed step leaves the state as it was.
+            The outputs that are not state, by name, in new arrays. A failed step leaves the
+            state as it was.
         """
-        state_sizes = self._axes()
-        sizes = check_inputs(self._inputs, inputs)
-        wrong = [d for d in sizes.keys() & state_sizes.keys() if sizes[d] != state_sizes[d]]
-        if wrong:
-            raise InputError(
-                f"this stream has {wrong[0]} = {state_sizes[wrong[0]]}, not {sizes[wrong[0]]}",
-                f"open another: model.stream({wrong[0]}={sizes[wrong[0]]})",
-            )
-        binding = self._binding
-        # The binding borrows the arrays' memory: they must live until the run is over.
-        borrowed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        for name, array in borrowed.items():
-            binding.bind_cpu_input(name, array)
-        for pair in self._state:
-            binding.bind_ortvalue_input(pair.input, self._current[pair.input])
-            binding.bind_ortvalue_output(pair.output, self._next[pair.input])
-        for name in self._outputs:
-            binding.bind_output(name)
-        try:
-            self._model.session.run_with_iobinding(binding)
-        except ENGINE_ERRORS as error:
-            raise EngineError(f"{self._model.variant.file} failed to run: {error}") from error
-        self._current, self._next = self._next, self._current
-        values = dict(zip(self._bound_names(), binding.get_outputs(), strict=True))
-        return {name: values[name].numpy() for name in self._outputs}
+        sizes = check_inputs(self.inputs, inputs)
+        self._check_state_sizes(sizes)
+        step = self._step_of(sizes)
+        for name, array in inputs.items():
+            step.inputs[name][...] = array
+        return {name: array.copy() for name, array in step().items()}
 
-    def _bound_names(self) -> list[str]:
-        """Outputs in the order they were first bound, which is how the binding lists them."""
-        return [*(pair.output for pair in self._state), *self._outputs]
+    def _step_of(self, sizes: dict[str, int]) -> Step:
+        """The step for these sizes: one of the last few, or a new one."""
+        key = tuple(sizes.items())
+        step = self._steps.pop(key, None) or self.bind(**sizes)
+        self._steps[key] = step  # the last used stands last
+        if len(self._steps) > STEPS_KEPT:
+            del self._steps[next(iter(self._steps))]
+        return step
 
-    def _axes(self) -> dict[str, int]:
-        return {name: self._sizes.get(name, 1) for name in dynamic_axes(self._state_specs)}
+    def _check_state_sizes(self, sizes: Mapping[str, int]) -> None:
+        for axis, size in self.sizes.items():
+            if sizes.get(axis, size) != size:
+                raise InputError(
+                    f"this stream has {axis} = {size}, not {sizes[axis]}",
+                    f"open another: model.stream({axis}={sizes[axis]})",
+                )
 
-    def _buffers(self) -> dict[str, ort.OrtValue]:
-        return {
-            spec.name: ort.OrtValue.ortvalue_from_numpy(
-                np.zeros(concrete_shape(spec, self._sizes), spec.dtype)
-            )
-            for spec in self._state_specs
-        }
+
+class Step(Call):
+    """A bound call that keeps its stream's state; made by `Stream.bind`.
+
+    Steps of one stream, of several sizes, go on from each other's state.
+    """
+
+    def __init__(self, stream: Stream, sizes: Mapping[str, int]) -> None:
+        self._stream = stream
+        first, second = stream._buffers
+        states = [
+            (given, {stream._fed_back[name]: array for name, array in taken.items()})
+            for given, taken in ((first, second), (second, first))
+        ]
+        self._tie(stream.model, sizes, stream.inputs, stream.outputs, states)
+
+    def __call__(self) -> Arrays:
+        """Run one step on what `inputs` hold; see `Call`. A failed one leaves the state."""
+        stream = self._stream
+        self._run_bound(self._bindings[stream._front])
+        stream._front = 1 - stream._front
+        return self.outputs

@@ -125,3 +125,59 @@ def test_state_is_not_an_input_of_a_step(model: runtime.Model) -> None:
 def test_a_model_without_state_has_no_stream(classifier_bundle: Path) -> None:
     with pytest.raises(InputError, match="keeps no state"):
         runtime.load(classifier_bundle).stream()
+
+
+def test_a_bound_step_goes_on_from_the_prompts_state(model: runtime.Model) -> None:
+    tokens = text_tokens(2, 7)
+    stream, by_steps = model.stream(batch=2), model.stream(batch=2)
+    prompt, single = stream.bind(time=4), stream.bind(time=1)
+    prompt.inputs["tokens"][...] = tokens[:, :4]
+    np.testing.assert_array_equal(prompt()["logits"], by_steps.step(tokens=tokens[:, :4])["logits"])
+    for time in range(4, 7):
+        single.inputs["tokens"][...] = tokens[:, time : time + 1]
+        expected = by_steps.step(tokens=tokens[:, time : time + 1])["logits"]
+        answer = single()
+        np.testing.assert_array_equal(answer["logits"], expected)
+        assert answer is single.outputs
+    np.testing.assert_array_equal(stream.state()["h"], by_steps.state()["h"])
+
+
+def test_a_failed_bound_step_leaves_the_state(model: runtime.Model) -> None:
+    stream = model.stream()
+    step = stream.bind()
+    step.inputs["tokens"][...] = 3
+    step()
+    before = stream.state()["h"]
+    step.inputs["tokens"][...] = 99
+    with pytest.raises(EngineError, match=r"fp32\.onnx"):
+        step()
+    np.testing.assert_array_equal(stream.state()["h"], before)
+
+
+def test_many_sizes_in_turn_keep_one_state(model: runtime.Model) -> None:
+    tokens = text_tokens(1, 28)
+    stream, at_once = model.stream(), model.stream()
+    start = 0
+    for size in (1, 2, 3, 4, 5, 6, 1, 3, 2, 1):  # more sizes than a stream keeps bound
+        last = stream.step(tokens=tokens[:, start : start + size])["logits"][:, -1]
+        start += size
+    expected = at_once.step(tokens=tokens[:, :start])["logits"][:, -1]
+    np.testing.assert_allclose(last, expected, **CLOSE)
+
+
+def test_a_state_can_be_taken_up_again(model: runtime.Model) -> None:
+    stream = model.stream()
+    stream.step(tokens=np.array([[1, 2]]))
+    kept = stream.state()
+    first = stream.step(tokens=np.array([[3]]))["logits"]
+    stream.set_state(kept)
+    np.testing.assert_array_equal(stream.step(tokens=np.array([[3]]))["logits"], first)
+    with pytest.raises(InputError, match="state 'h' has shape"):
+        stream.set_state({"h": np.zeros((1, 2, HIDDEN), np.float32)})
+
+
+def test_a_size_of_the_state_is_the_streams(model: runtime.Model) -> None:
+    with pytest.raises(InputError, match="batch = 1, not 2"):
+        model.stream().bind(batch=2)
+    with pytest.raises(InputError, match="no axis 'tme'"):
+        model.stream().bind(tme=2)

@@ -1,0 +1,104 @@
+"""Bound calls: the same answers as run(), in buffers that stay."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedl import runtime
+from edgedl.runtime.errors import EngineError, InputError
+from tests.graphs import HIDDEN, text_tokens
+
+
+@pytest.fixture(scope="module")
+def model(text_bundle: Path) -> runtime.Model:
+    """The text model, loaded."""
+    return runtime.load(text_bundle, threads=1)
+
+
+def test_a_bound_call_answers_what_run_does(model: runtime.Model) -> None:
+    call = model.bind(batch=2, time=3)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        tokens = (text_tokens(2, 3) + seed) % 5
+        h = rng.standard_normal((1, 2, HIDDEN)).astype(np.float32)
+        call.inputs["tokens"][...] = tokens
+        call.inputs["h"][...] = h
+        expected = model.run(tokens=tokens, h=h)
+        answer = call()
+        assert answer.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(answer[name], array)
+
+
+def test_what_a_call_returns_is_overwritten_by_the_next(model: runtime.Model) -> None:
+    call = model.bind()
+    call.inputs["tokens"][...] = 1
+    first = call()["logits"]
+    kept = first.copy()
+    call.inputs["tokens"][...] = 2
+    second = call()["logits"]
+    assert second is first
+    assert not np.array_equal(first, kept)
+
+
+def test_what_run_returns_stays(model: runtime.Model) -> None:
+    tokens = np.array([[1]])
+    first = model.run(tokens=tokens)["logits"]
+    kept = first.copy()
+    model.run(tokens=np.array([[2]]))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_calls_of_one_model_run_in_threads_of_their_own(model: runtime.Model) -> None:
+    expected = [model.run(tokens=np.array([[t]]))["logits"] for t in range(5)]
+
+    def work(token: int) -> bool:
+        call = model.bind()
+        call.inputs["tokens"][...] = token
+        return all(np.array_equal(call()["logits"], expected[token]) for _ in range(200))
+
+    with ThreadPoolExecutor(5) as pool:
+        assert all(pool.map(work, range(5)))
+
+
+def test_streams_run_in_threads_of_their_own(model: runtime.Model) -> None:
+    def text(token: int) -> list[bytes]:
+        stream = model.stream()
+        tokens = ((token + step) % 5 for step in range(100))
+        return [stream.step(tokens=np.array([[t]]))["logits"].tobytes() for t in tokens]
+
+    expected = [text(token) for token in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(text, range(5))) == expected
+
+
+def test_sizes_that_mean_nothing_are_refused(model: runtime.Model) -> None:
+    with pytest.raises(InputError, match="no axis 'bach'") as caught:
+        model.bind(bach=2)
+    assert "batch, time" in caught.value.hint
+    with pytest.raises(InputError, match="no size"):
+        model.bind(batch=-1)
+
+
+def test_a_failed_call_says_so_and_can_be_repeated(model: runtime.Model) -> None:
+    call = model.bind()
+    call.inputs["tokens"][...] = 99
+    with pytest.raises(EngineError, match=r"fp32\.onnx failed to run"):
+        call()
+    call.inputs["tokens"][...] = 1
+    expected = model.run(tokens=np.array([[1]]))["logits"]
+    np.testing.assert_array_equal(call()["logits"], expected)
+
+
+def test_a_closed_model_runs_no_more(text_bundle: Path) -> None:
+    with runtime.load(text_bundle, threads=1) as model:
+        call, stream = model.bind(), model.stream()
+        step = stream.bind()
+        call()
+    for run in (call, step, lambda: model.run(tokens=np.array([[1]])), model.bind):
+        with pytest.raises(EngineError, match="closed"):
+            run()
