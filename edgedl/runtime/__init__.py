@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgedl.runtime.batcher import Batcher, BatcherStats
     from edgedl.runtime.bundle import Bundle, open_bundle
     from edgedl.runtime.errors import (
         BundleError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         IntegrityError,
         MissingExtraError,
         ParityError,
+        QueueFullError,
         SchemaError,
         UnknownDeviceError,
         WorkerError,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from edgedl.runtime.tasks import Classifier, Prediction, TextGenerator
 
 __all__ = [
+    "Batcher",
+    "BatcherStats",
     "Bundle",
     "BundleError",
     "BundleNotFoundError",
@@ -49,6 +53,7 @@ __all__ = [
     "Model",
     "ParityError",
     "Prediction",
+    "QueueFullError",
     "SchemaError",
     "Stream",
     "TensorSpec",
@@ -66,6 +71,7 @@ __all__ = [
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
+    **dict.fromkeys(("Batcher", "BatcherStats"), "batcher"),
     **dict.fromkeys(("Bundle", "open_bundle"), "bundle"),
     **dict.fromkeys(("Manifest", "TensorSpec", "Variant"), "manifest"),
     **dict.fromkeys(("Model", "load"), "session"),

@@ -64,6 +64,16 @@ class EngineError(EdgedlError, RuntimeError):
     """A failure inside ONNX Runtime, loading or running a variant."""
 
 
+class QueueFullError(EdgedlError, RuntimeError):
+    """As many requests wait as may: the model is slower than they come in."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"the queue is full: {waiting} requests wait already",
+            "ask again later, or raise max_batch, or max_queue if they may wait longer",
+        )
+
+
 class MissingExtraError(EdgedlError, ImportError):
     """An optional dependency that isn't installed."""
 
