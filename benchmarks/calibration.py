@@ -22,8 +22,8 @@ from edgedl.export.quiet import quiet
 from edgedl.export.recipes.calibration import open_activations, ranges
 from edgedl.export.samples import Samples
 from edgedl.runtime.golden import Arrays
-from edgedl.runtime.host import peak_resident_bytes
 from edgedl.runtime.manifest import TensorSpec
+from edgedl.runtime.start import peak_resident_bytes
 
 COUNTS = (256, 1024, 4096)
 METHODS = ("minmax", "percentile", "entropy")

@@ -13,12 +13,13 @@ from msgspec import Struct
 
 from edgedl.devices import open_device
 from edgedl.runtime.bundle import open_bundle
-from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError
+from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError, one_line
 from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.parity import failures
 from edgedl.runtime.protocol import Answer, Case, Failure, Measurement
 
 DEFAULT_LAUNCHES = 5
+ROWS_SCHEMA = 2  # of the JSON lines; 1 had no number, no phases and no memory of an empty process
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Row(Struct, frozen=True):
     case: Case
     measurements: tuple[Measurement, ...]
     failure: Failure | None = None
+    schema_version: int = ROWS_SCHEMA
 
     def wrong_answers(self) -> list[str]:
         """What parity found in the launches' first runs; empty where they answered rightly."""
@@ -127,6 +129,47 @@ def _launch(case: Case) -> Answer:
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Rows as JSON lines, raw samples and the machine included."""
     return msgspec.json.Encoder().encode_lines(rows)
+
+
+class _Schema(Struct):
+    schema_version: int = 1
+
+
+def decode_rows(content: bytes, where: str = "the rows") -> list[Row]:
+    """Rows from the JSON lines that `encode_rows` makes.
+
+    Args:
+        content: A file's bytes.
+        where: The file to name in errors.
+
+    Raises:
+        InputError: Another version wrote them, or they are no rows.
+    """
+    rows = []
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            rows.append(_decode_row(line, f"{where}, line {number}"))
+    if not rows:
+        raise InputError(f"{where}: there are no rows", "write them with edgedl bench --json FILE")
+    return rows
+
+
+def _decode_row(line: bytes, where: str) -> Row:
+    try:
+        version = msgspec.json.decode(line, type=_Schema).schema_version
+        if version != ROWS_SCHEMA:
+            age = "an older" if version < ROWS_SCHEMA else "a newer"
+            raise InputError(
+                f"{where} was written by {age} edgedl (rows of schema {version}, "
+                f"this one reads {ROWS_SCHEMA})",
+                "measure again with one version of edgedl",
+            )
+        return msgspec.json.decode(line, type=Row)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{where} is no row of edgedl bench: {one_line(error)}",
+            "write rows with edgedl bench --json FILE",
+        ) from None
 
 
 def first_failure(rows: Sequence[Row]) -> EdgedlError | None:

@@ -88,18 +88,6 @@ def _cgroup_quota(root: Path) -> float:
     return int(quota) / int(period)
 
 
-def peak_resident_bytes() -> int | None:
-    """This process's own peak resident set; None where the system doesn't tell.
-
-    From VmHWM, not getrusage: ru_maxrss starts at the peak of the process that
-    spawned this one.
-    """
-    for line in _text(Path("/proc/self/status")).splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
 def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
     """Those of `CPU_FEATURES` that the processor has; none where the system doesn't tell."""
     fields = _cpuinfo(root)

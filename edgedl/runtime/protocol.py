@@ -46,9 +46,14 @@ class Case(Struct, frozen=True, tag="measure", tag_field="request"):
 class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     """One launch of a case. Times are in nanoseconds, memory in bytes.
 
-    `import_ns` is importing the runtime, `load_ns` opening and verifying the bundle and
-    creating the session (or the subject's factory, its framework's import included),
-    `first_run_ns` the first inference, `samples_ns` each inference after warm-up, raw.
+    `import_ns` is importing NumPy, the engine and the runtime, from the worker's first line on.
+    `load_ns` is opening and verifying the bundle and creating the session, its files evicted
+    from the page cache before (`still_cached` says why they may not have been), or the
+    subject's factory, its framework's import included; `warm_load_ns` is the same once more in
+    the same process after everything else, None for a subject. `first_run_ns` is the first
+    inference, `samples_ns` each inference after warm-up, raw. `peak_resident` is the
+    process's peak when the last sample was taken, `empty_resident` its peak before it had
+    imported anything; None where the system doesn't tell.
     `settings` are what the session was opened with, None for a subject.
     """
 
@@ -61,6 +66,16 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     peak_resident: int | None
     settings: Settings | None = None
     parity: tuple[OutputParity, ...] = ()
+    warm_load_ns: int | None = None
+    still_cached: str = ""
+    empty_resident: int | None = None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes the case added to an empty process, at its peak."""
+        if self.peak_resident is None or self.empty_resident is None:
+            return None
+        return self.peak_resident - self.empty_resident
 
 
 class ParityRequest(Struct, frozen=True, tag="parity", tag_field="request"):

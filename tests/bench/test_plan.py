@@ -11,6 +11,7 @@ from edgedl.bench import plan
 from edgedl.bench.plan import (
     BenchRequest,
     Row,
+    decode_rows,
     encode_rows,
     first_failure,
     plan_cases,
@@ -150,3 +151,28 @@ def test_rows_are_kept_raw_one_line_each() -> None:
     first = msgspec.json.decode(lines[0])
     assert first["measurements"][0]["samples_ns"] == [3, 1, 2]
     assert first["measurements"][0]["host"]["processor"] == "Cortex-A72"
+
+
+def test_rows_come_back_from_their_lines() -> None:
+    case = Case("x.bundle", "a")
+    rows = [Row(case, (measurement(case, [3, 1, 2]),)), Row(case, (), Failure("no", "", 1))]
+    assert decode_rows(encode_rows(rows)) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"case":{},"measurements":[]}', "f.json, line 1 was written by an older edgedl"),
+        (b'{"schema_version":99}', "a newer edgedl (rows of schema 99"),
+        (b'{"schema_version":2}', "is no row of edgedl bench"),
+        (b"PK\x03\x04\xff", "is no row of edgedl bench"),
+        (b"[1]", "is no row of edgedl bench"),
+        (b"\n\n", "there are no rows"),
+    ],
+)
+def test_what_is_no_row_of_this_version_is_one_line(content: bytes, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_rows(content, "f.json")
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint

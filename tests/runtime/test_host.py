@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedl.runtime.host import describe_host, peak_resident_bytes, usable_cpus
+from edgedl.runtime.host import describe_host, usable_cpus
+from edgedl.runtime.start import peak_resident_bytes
 
 V2 = "sys/fs/cgroup/cpu.max"
 V1_QUOTA = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
@@ -55,7 +56,7 @@ def test_a_host_says_what_it_runs() -> None:
 @LINUX
 def test_peak_memory_grows_with_what_is_touched() -> None:
     code = (
-        "from edgedl.runtime.host import peak_resident_bytes as peak\n"
+        "from edgedl.runtime.start import peak_resident_bytes as peak\n"
         "before = peak(); block = bytearray(b'x') * (64 << 20); print(before, peak())"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -67,7 +68,7 @@ def test_peak_memory_grows_with_what_is_touched() -> None:
 @LINUX
 def test_peak_memory_is_this_processs_own_not_its_parents() -> None:
     block = np.ones(256 << 20, np.uint8)  # 256 MiB here, none of them in the child
-    code = "from edgedl.runtime.host import peak_resident_bytes as peak; print(peak())"
+    code = "from edgedl.runtime.start import peak_resident_bytes as peak; print(peak())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     own = peak_resident_bytes()
     assert own is not None

@@ -89,7 +89,11 @@ def test_a_worker_process_answers_line_by_line(text_bundle: Path) -> None:
     measurement, parity = (msgspec.json.decode(line, type=Answer) for line in lines)
     assert isinstance(measurement, Measurement)
     assert measurement.case == case
+    assert measurement.import_ns > 1e6  # NumPy and the engine, in a fresh process
     assert measurement.load_ns > 0
+    assert measurement.warm_load_ns is not None
+    assert measurement.warm_load_ns > 0
+    assert measurement.memory is None or measurement.memory > 10 << 20
     assert measurement.first_run_ns > 0
     assert len(measurement.samples_ns) >= 5
     assert all(0 < sample < 1e9 for sample in measurement.samples_ns)
