@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-import numpy as np
 
 from edgedl.cli.options import Parsed, bundle_argument, device_name, json_flag
-from edgedl.runtime.errors import InputError, MissingExtraError
+from edgedl.images import AN_IMAGE, read_image
+from edgedl.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from edgedl.runtime.golden import Array, Arrays
+    from edgedl.runtime.golden import Arrays
     from edgedl.runtime.session import Model
-
-
-AN_IMAGE = "give an image file, or arrays as .npz"
 
 
 @click.command()
@@ -75,8 +70,7 @@ def _generate(model: Model, prompt: str, options: dict[str, Any]) -> None:
 
 def _classify(model: Model, file: Path, options: dict[str, Any]) -> None:
     classifier = model.classifier()
-    height, width, channels = classifier.image_size
-    pixels = read_image(file, height, width, channels)
+    pixels = read_image(file, classifier.image_size)
     result = classifier.classify(255 - pixels if options["invert"] else pixels)
     if options["as_json"]:
         click.echo(msgspec.json.encode({"label": result.label, "scores": result.scores}))
@@ -84,40 +78,6 @@ def _classify(model: Model, file: Path, options: dict[str, Any]) -> None:
     click.echo(result.label)
     for label, score in sorted(result.scores.items(), key=lambda item: -item[1]):
         click.echo(f"  {label:<12} {score:7.2%}")
-
-
-def read_image(file: Path, height: int, width: int, channels: int) -> Array:
-    """An image file as uint8 (height, width, channels), resized to what the model wants."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingExtraError("Pillow, which reads images,", "image") from error
-    if channels not in (1, 3):
-        raise InputError(f"the model wants {channels} channels; an image file has 1 or 3")
-    try:
-        with Image.open(file) as opened:
-            image = _opaque(opened).convert("L" if channels == 1 else "RGB")
-            if height and width and image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing", AN_IMAGE) from None
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is not an image: {error}", AN_IMAGE) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{file} can't be read as an image: {error}", AN_IMAGE) from None
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """What is transparent shows as white, as in a viewer; 16-bit grey becomes 8-bit."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
 
 
 def _run_arrays(model: Model, file: Path) -> None:
