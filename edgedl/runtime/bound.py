@@ -9,10 +9,10 @@ import numpy as np
 
 from edgedl.runtime.engine import ENGINE_ERRORS, ort
 from edgedl.runtime.errors import EngineError, InputError, one_line
-from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import TensorSpec, dynamic_axes
 
 if TYPE_CHECKING:
+    from edgedl.runtime.golden import Array, Arrays
     from edgedl.runtime.session import Model
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -38,13 +40,14 @@ MANIFEST_FILE = "manifest.json"
 # The seal is the SHA-256 of the manifest's bytes with the seal itself zeroed.
 _SEAL = re.compile(rb'"seal": ?"([0-9a-f]{64})"')
 
+Used = TypeVar("Used")
+
 
 class _Schema(Struct):
     schema_version: int
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(Struct, frozen=True):
     """A bundle's directory and its validated manifest."""
 
     path: Path
@@ -57,14 +60,33 @@ class Bundle:
             BundleNotFoundError: The file is missing.
             IntegrityError: The content is not what the manifest says.
         """
+        return self.read_into(ref, lambda content: content)
+
+    def read_into(self, ref: Variant | Golden | Evaluation, use: Callable[[bytes], Used]) -> Used:
+        """What `use` makes of a file's content, whose hash is verified meanwhile.
+
+        Hashing takes a fifth to a half of the time that ONNX Runtime needs to load the same
+        bytes: it has a thread of its own. What `use` returns, or raises, is let out only when
+        the content has turned out to be what the manifest says.
+
+        Raises:
+            BundleNotFoundError: The file is missing.
+            IntegrityError: The content is not what the manifest says.
+        """
         path = self.locate(ref.file)
         content = _read_bytes(path)
-        if hashlib.sha256(content).hexdigest() != ref.sha256:
-            raise IntegrityError(
-                f"{path} is damaged: its SHA-256 is not the one in {MANIFEST_FILE}",
-                "copy the bundle again, or export it again",
-            )
-        return content
+        digest = hashlib.sha256()
+        hashing = Thread(target=digest.update, args=(content,))
+        hashing.start()
+        try:
+            return use(content)
+        finally:
+            hashing.join()
+            if digest.hexdigest() != ref.sha256:
+                raise IntegrityError(
+                    f"{path} is damaged: its SHA-256 is not the one in {MANIFEST_FILE}",
+                    "copy the bundle again, or export it again",
+                )
 
     def locate(self, file: str) -> Path:
         """The path of a file of the bundle; refuses one that leaves the directory."""

@@ -18,12 +18,12 @@ from edgedl.runtime.errors import (
     InputError,
     one_line,
 )
-from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
 from edgedl.runtime.providers import resolve_provider
 from edgedl.runtime.settings import Settings
 
 if TYPE_CHECKING:
+    from edgedl.runtime.golden import Array, Arrays
     from edgedl.runtime.stream import Stream
     from edgedl.runtime.tasks import Classifier, TextGenerator
 
@@ -78,9 +78,9 @@ class Model:
         self.variant = variant
         self.device = device
         self.settings = settings.resolved()
-        content = bundle.read(variant)
-        self.session = open_session(
-            content, device, self.settings, str(bundle.locate(variant.file))
+        where = str(bundle.locate(variant.file))
+        self.session = bundle.read_into(
+            variant, lambda content: open_session(content, device, self.settings, where)
         )
         self.output_names = [t.name for t in self.manifest.outputs]
         self._state_inputs = frozenset(pair.input for pair in self.manifest.state)

@@ -75,3 +75,10 @@ def test_loading_a_bundle_reports_to_nobody(tmp_path: Path) -> None:
 def test_who_wants_telemetry_may_have_it(tmp_path: Path) -> None:
     code = "import edgedl.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     assert _run(code, tmp_path, ORT_DISABLE_TELEMETRY="0").strip() == "0"
+
+
+def test_importing_the_runtime_brings_few_modules() -> None:
+    engine = modules_after("import numpy, onnxruntime")
+    added = modules_after("import numpy, onnxruntime, edgedl.runtime.session") - engine
+    # Each of these costs milliseconds, and loading a bundle needs none of them.
+    assert added & {"zipfile", "dataclasses", "concurrent", "asyncio", "platform", "json"} == set()
