@@ -73,6 +73,6 @@ device_option = click.option(
     default=("cpu",),
     show_default="cpu",
     metavar="D",
-    help="Where to run: cpu, cuda[:N]. Several may be given.",
+    help="Where to run: cpu, cuda[:N], openvino[:TYPE], ...: docs/devices.md. May be repeated.",
 )
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -10,6 +10,7 @@ from typing import Protocol
 from edgedl.devices.local import LocalDevice
 from edgedl.runtime.errors import UnknownDeviceError
 from edgedl.runtime.protocol import Answer, Request
+from edgedl.runtime.providers import PROVIDERS
 
 __all__ = ["Device", "open_device"]
 
@@ -33,10 +34,7 @@ class Scheme:
     open: Callable[[str], Device]
 
 
-SCHEMES = (
-    Scheme("cpu", re.compile("cpu"), LocalDevice),
-    Scheme("cuda[:N]", re.compile(r"cuda(:\d+)?"), LocalDevice),
-)
+SCHEMES = tuple(Scheme(p.shown, p.pattern, LocalDevice) for p in PROVIDERS)
 
 
 def open_device(name: str) -> Device:

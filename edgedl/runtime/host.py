@@ -9,7 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-RUNTIME_DISTRIBUTIONS = ("edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "msgspec")
+RUNTIME_DISTRIBUTIONS = (
+    "edgedl", "numpy", "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino",
+    "onnxruntime-directml", "onnxruntime-migraphx", "onnxruntime-webgpu", "msgspec",
+)  # fmt: skip
 
 
 # What decides which kernels ONNX Runtime picks, as Linux calls it in /proc/cpuinfo.

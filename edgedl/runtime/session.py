@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,13 +12,9 @@ import numpy as np
 from edgedl.runtime.bound import Call, allocate
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.engine import ENGINE_ERRORS, ort
-from edgedl.runtime.errors import (
-    DeviceError,
-    EngineError,
-    InputError,
-    one_line,
-)
+from edgedl.runtime.errors import EngineError, InputError, one_line
 from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
+from edgedl.runtime.placement import check_placement, fallback_refused, placement_entries
 from edgedl.runtime.providers import resolve_provider
 from edgedl.runtime.settings import Settings
 
@@ -41,7 +37,7 @@ def load(
     Args:
         path: The bundle's directory.
         variant: A variant's name; the bundle's default for None.
-        device: `cpu` or `cuda[:N]`.
+        device: `cpu`, `cuda[:N]` or another of docs/devices.md.
         threads: Threads within an operator; all CPUs this process may use for None.
         spinning: Whether idle threads burn their core while they wait; off for None.
         arena: Whether freed memory is kept for the next run; kept for None.
@@ -198,39 +194,61 @@ class _Closed:
         raise EngineError("the model is closed", "load it again")
 
 
-def open_session(content: bytes, device: str, settings: Settings, where: str) -> Any:
+def open_session(
+    content: bytes,
+    device: str,
+    settings: Settings,
+    where: str,
+    entries: Mapping[str, str] = MappingProxyType({}),
+    trace: str = "",
+) -> Any:
     """An InferenceSession on exactly the provider asked for.
 
     Args:
         content: The .onnx file's bytes.
-        device: `cpu` or `cuda[:N]`.
+        device: `cpu`, `cuda[:N]` or another of the providers' table.
         settings: Threads, spinning and arena; None takes the default.
         where: The file to name in errors.
+        entries: More session configuration, by ONNX Runtime's own keys.
+        trace: What the file that its profiler writes begins with; empty for no profiler.
     """
-    provider, provider_options = resolve_provider(device)
+    target = resolve_provider(device)
     settings = settings.resolved()
+    options = _session_options(settings)
+    provider = {**target.options, **target.threads(settings.threads)}
+    tells = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
+    for key, value in {**placement_entries(target, tells), **entries}.items():
+        options.add_session_config_entry(key, value)
+    if trace:
+        options.enable_profiling = True
+        options.profile_file_prefix = trace
+    try:
+        session = ort.InferenceSession(
+            content,
+            options,
+            providers=[(target.provider.name, provider)],
+            enable_fallback=False,
+        )
+    except ENGINE_ERRORS as error:
+        refused = fallback_refused(error, target)
+        if refused is not None:
+            raise refused from None
+        raise EngineError(
+            f"onnxruntime {ort.__version__} can't load {where}: {one_line(error)}",
+            "a newer onnxruntime may be needed: `edgedl inspect` names the least version",
+        ) from error
+    check_placement(session, target)
+    return session
+
+
+def _session_options(settings: Settings) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.enable_cpu_mem_arena = settings.arena
     spin = "1" if settings.spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spin)
     options.log_severity_level = 4  # what goes wrong is raised; nothing is printed as well
-    try:
-        session = ort.InferenceSession(
-            content, options, providers=[(provider.name, provider_options)], enable_fallback=False
-        )
-    except ENGINE_ERRORS as error:
-        raise EngineError(
-            f"onnxruntime {ort.__version__} can't load {where}: {one_line(error)}",
-            "a newer onnxruntime may be needed: `edgedl inspect` names the least version",
-        ) from error
-    if provider.name not in session.get_providers():
-        raise DeviceError(
-            f"{provider.name} was asked for, but onnxruntime fell back to "
-            f"{', '.join(session.get_providers())}",
-            f"check the driver; {provider.install}",
-        )
-    return session
+    return options
 
 
 def check_inputs(
