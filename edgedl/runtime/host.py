@@ -43,7 +43,7 @@ def describe_host() -> Host:
     return Host(
         system=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
-        processor=_processor(),
+        processor=processor(),
         cpus=usable_cpus(),
         memory=_memory(),
         python=platform.python_version(),
@@ -107,7 +107,8 @@ def _cpuinfo(root: Path = Path("/")) -> dict[str, str]:
     return fields
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system calls it."""
     fields = _cpuinfo()
     for key in ("model name", "Model", "Hardware"):
         if fields.get(key):

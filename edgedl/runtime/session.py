@@ -17,6 +17,7 @@ from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
 from edgedl.runtime.placement import check_placement, fallback_refused, placement_entries
 from edgedl.runtime.providers import resolve_provider
 from edgedl.runtime.settings import Settings
+from edgedl.runtime.tuned import read_tuned
 
 if TYPE_CHECKING:
     from edgedl.runtime.golden import Array, Arrays
@@ -31,16 +32,20 @@ def load(
     threads: int | None = None,
     spinning: bool | None = None,
     arena: bool | None = None,
+    tuned: bool = True,
 ) -> Model:
     """Load a variant of a bundle, its hash verified, ready to run.
 
     Args:
         path: The bundle's directory.
-        variant: A variant's name; the bundle's default for None.
+        variant: A variant's name.
         device: `cpu`, `cuda[:N]` or another of docs/devices.md.
-        threads: Threads within an operator; all CPUs this process may use for None.
-        spinning: Whether idle threads burn their core while they wait; off for None.
-        arena: Whether freed memory is kept for the next run; kept for None.
+        threads: Threads within an operator.
+        spinning: Whether idle threads burn their core while they wait.
+        arena: Whether freed memory is kept for the next run.
+        tuned: What is None is as `edgedl bench --tune` found best on this machine, where it
+            has been run and `variant` is not another. False, and without that: the
+            bundle's default variant, all CPUs this process may use, no spinning, an arena.
 
     Raises:
         BundleError: The bundle is missing, damaged or of a newer schema.
@@ -52,6 +57,9 @@ def load(
     """
     bundle = open_bundle(path)
     settings = Settings(threads, spinning, arena)
+    found = read_tuned(bundle, device)[0] if tuned else None
+    if found is not None and variant in (None, found.variant):
+        variant, settings = found.variant, settings.over(found.settings)
     return Model(bundle, bundle.manifest.variant(variant), device, settings)
 
 

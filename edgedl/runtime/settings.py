@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgedl.runtime.host import usable_cpus
 
@@ -30,3 +30,9 @@ class Settings(Struct, frozen=True):
             spinning=bool(self.spinning),
             arena=self.arena is not False,
         )
+
+    def over(self, others: Settings) -> Settings:
+        """The same, what is None taken from others."""
+        mine = {name: getattr(self, name) for name in Settings.__struct_fields__}
+        given = {name: value for name, value in mine.items() if value is not None}
+        return structs.replace(others, **given)

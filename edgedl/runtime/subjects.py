@@ -25,7 +25,8 @@ def load_variant(case: Case, inputs: Arrays) -> Loaded:
     """Load a variant and make it ready to run on the inputs."""
     from edgedl.runtime.session import load  # a subject must not bring the engine in
 
-    model = load(case.bundle, case.variant, case.device, case.threads, case.spinning, case.arena)
+    settings = (case.threads, case.spinning, case.arena)
+    model = load(case.bundle, case.variant, case.device, *settings, tuned=False)
     return Loaded(lambda: model.run_feeds(inputs), model.settings)
 
 

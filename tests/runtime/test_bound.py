@@ -10,7 +10,14 @@ import pytest
 
 from edgedl import runtime
 from edgedl.runtime.errors import EngineError, InputError
-from tests.graphs import HIDDEN, text_tokens
+from edgedl.runtime.manifest import TensorSpec
+from tests.graphs import (
+    HIDDEN,
+    change_manifest,
+    classifier_images,
+    text_tokens,
+    write_classifier_bundle,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +109,24 @@ def test_a_closed_model_runs_no_more(text_bundle: Path) -> None:
     for run in (call, step, lambda: model.run(tokens=np.array([[1]])), model.bind):
         with pytest.raises(EngineError, match="closed"):
             run()
+
+
+def test_an_output_of_unknown_size_is_new_each_time(tmp_path: Path) -> None:
+    bundle = write_classifier_bundle(tmp_path / "a.bundle")
+    change_manifest(bundle, outputs=[TensorSpec("probabilities", "float32", ("found", 3))])
+    model = runtime.load(bundle, threads=1)
+    images = classifier_images(2)
+    call = model.bind(batch=1)
+    for image in (images[:1], images[1:]):
+        call.inputs["image"][...] = image
+        kept = call()["probabilities"]
+        np.testing.assert_array_equal(kept, model.run(image=image)["probabilities"])
+    first = call()["probabilities"]
+    assert call()["probabilities"] is not first
+
+
+def test_text_can_not_be_bound(tmp_path: Path) -> None:
+    bundle = write_classifier_bundle(tmp_path / "a.bundle")
+    change_manifest(bundle, inputs=[TensorSpec("image", "str", ("batch",))])
+    with pytest.raises(InputError, match="can't be bound"):
+        runtime.load(bundle, threads=1).bind()
