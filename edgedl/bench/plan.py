@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgedl.devices import open_device
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError, one_line
+from edgedl.runtime.health_verdict import reasons_invalid
 from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.parity import failures
 from edgedl.runtime.protocol import Answer, Case, Failure, Measurement
+from edgedl.runtime.watch import Report
 
 DEFAULT_LAUNCHES = 5
 ROWS_SCHEMA = 2  # of the JSON lines; 1 had no number, no phases and no memory of an empty process
@@ -48,6 +50,16 @@ class Row(Struct, frozen=True):
     def wrong_answers(self) -> list[str]:
         """What parity found in the launches' first runs; empty where they answered rightly."""
         return [reason for m in self.measurements for reason in failures(m.parity)]
+
+    @property
+    def invalid(self) -> list[str]:
+        """Why its timings can't be trusted: the machine throttled, say; see docs/bench.md."""
+        return reasons_invalid(self.health)
+
+    @property
+    def health(self) -> list[Report]:
+        """The machine's in every launch, where it was watched."""
+        return [m.health for m in self.measurements if m.health is not None]
 
 
 def plan_cases(request: BenchRequest) -> list[Case]:
@@ -127,8 +139,9 @@ def _launch(case: Case) -> Answer:
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
-    """Rows as JSON lines, raw samples and the machine included."""
-    return msgspec.json.Encoder().encode_lines(rows)
+    """Rows as JSON lines, raw samples and the machine included; `invalid` says why one is."""
+    lines = [{**structs.asdict(row), "invalid": row.invalid} for row in rows]
+    return msgspec.json.Encoder().encode_lines(lines)
 
 
 class _Schema(Struct):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import least_samples, median, median_interval, percentile
+from edgedl.runtime.health_verdict import cautions, describe_health, kinds
 from edgedl.runtime.protocol import Measurement
 
 MEBIBYTE = 1 << 20
+INVALID = "invalid"  # the column that says why a row is; see `Row.invalid`
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ def tabulate(rows: Sequence[Row]) -> Table:
     """One line per case; an axis that takes one value only has no column."""
     columns = {name: cells for name, cells in _swept_columns(rows).items() if len(set(cells)) > 1}
     measured = [_cells(row) for row in rows]
+    if any(row.invalid for row in rows):
+        columns = {INVALID: [", ".join(kinds(row.invalid)) for row in rows], **columns}
     headers = ("case", *columns, *_HEADERS)
     lines = tuple(
         (row.case.name, *(cells[i] for cells in columns.values()), *measured[i])
         for i, row in enumerate(rows)
     )
-    return Table(headers, lines, tuple(_notes(rows)))
+    return Table(headers, lines, tuple(_notes(rows)), (INVALID,) if INVALID in columns else ())
 
 
 def _swept_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -101,6 +105,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         wrong = row.wrong_answers()
         if wrong:
             notes.append(f"{row.case.name} answers wrongly: {wrong[0]}")
+        notes += [f"{row.case.name} is invalid: {reason}" for reason in row.invalid]
     done = [row for row in rows if row.measurements and row.failure is None]
     if done:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
@@ -112,8 +117,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         )
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
         notes.append(
-            f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}, {versions}"
+            f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}, {versions}; "
+            f"{describe_health(done[0].measurements[0].health)}"
         )
+        notes += [f"caution: {said}" for said in cautions([h for row in done for h in row.health])]
     return notes
 
 

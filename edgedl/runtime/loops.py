@@ -20,8 +20,13 @@ def warm_up(run: Run, seconds: float) -> None:
         run()
 
 
-def closed_loop(run: Run, case: Case) -> tuple[int, ...]:
+def closed_loop(run: Run, case: Case, look: Callable[[int], None]) -> tuple[int, ...]:
     """Time one run after the other until both leasts are reached, or the most.
+
+    Args:
+        run: What is timed.
+        case: For how long.
+        look: Told the time between runs; see `edgedl.runtime.watch`.
 
     Returns:
         Nanoseconds of each run, in order.
@@ -30,6 +35,7 @@ def closed_loop(run: Run, case: Case) -> tuple[int, ...]:
     samples: list[int] = []
     with collection_off():
         start = clock()
+        look(start)
         enough, limit = start + int(case.least_s * 1e9), start + int(case.most_s * 1e9)
         now = start
         while (now < enough or len(samples) < case.least_count) and now < limit:
@@ -37,6 +43,7 @@ def closed_loop(run: Run, case: Case) -> tuple[int, ...]:
             run()
             now = clock()
             samples.append(now - before)
+            look(now)
     return tuple(samples)
 
 

@@ -15,6 +15,7 @@ from edgedl.runtime.page_cache import evict
 from edgedl.runtime.protocol import Case, Measurement
 from edgedl.runtime.start import peak_resident_bytes
 from edgedl.runtime.subjects import load_subject, load_variant
+from edgedl.runtime.watch import Watch
 
 Result = TypeVar("Result")
 
@@ -36,9 +37,11 @@ def measure(case: Case, import_ns: int = 0, empty_resident: int | None = None) -
     first, first_run_ns = _timed(loaded.run)
     # A bound call's arrays are written over by the next one.
     outputs = None if first is None else {name: array.copy() for name, array in first.items()}
+    watch = Watch()
     warm_up(loaded.run, case.warmup_s)
-    samples = closed_loop(loaded.run, case)
+    samples = closed_loop(loaded.run, case, watch.look)
     peak = peak_resident_bytes()
+    health = watch.report()
     _, warm_load_ns = (None, None) if case.subject else _timed(lambda: load(case, feeds.inputs))
     # Comparing is imported when nothing is timed any more, and the memory has been read.
     from edgedl.runtime.answer_check import check_answer
@@ -55,6 +58,7 @@ def measure(case: Case, import_ns: int = 0, empty_resident: int | None = None) -
         peak_resident=peak,
         empty_resident=empty_resident,
         settings=loaded.settings,
+        health=health,
         parity=check_answer(bundle, golden, case, outputs, feeds.expected),
     )
 

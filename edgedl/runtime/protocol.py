@@ -8,6 +8,7 @@ from edgedl.runtime.errors import EdgedlError
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
 from edgedl.runtime.settings import Settings
+from edgedl.runtime.watch import Report
 
 
 class Case(Struct, frozen=True, tag="measure", tag_field="request"):
@@ -54,7 +55,8 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     inference, `samples_ns` each inference after warm-up, raw. `peak_resident` is the
     process's peak when the last sample was taken, `empty_resident` its peak before it had
     imported anything; None where the system doesn't tell.
-    `settings` are what the session was opened with, None for a subject.
+    `settings` are what the session was opened with, None for a subject. `health` is the
+    machine's from before warm-up to after the last sample.
     """
 
     case: Case
@@ -69,6 +71,7 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     warm_load_ns: int | None = None
     still_cached: str = ""
     empty_resident: int | None = None
+    health: Report | None = None
 
     @property
     def memory(self) -> int | None:

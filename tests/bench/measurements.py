@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgedl.runtime.health import Counters, Health
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.protocol import Case, Measurement
+from edgedl.runtime.watch import Report
 
 HOST = Host("Linux 6", "aarch64", "Cortex-A72", 4, 1 << 30, "3.11.7", {"onnxruntime": "1.20"})
 RIGHT = OutputParity("y", True, 0.0, 0.0, "only")
@@ -25,3 +27,9 @@ def measurement(case: Case, samples_ns: Sequence[int] = (1000,) * 20, **fields: 
         **fields,
     }
     return Measurement(case=case, host=HOST, samples_ns=tuple(samples_ns), **given)
+
+
+def health(**fields: Any) -> Report:
+    """A launch's health, all of it unknown unless said otherwise."""
+    unknown = {"before": Health(), "after": Health(), "grown": Counters(), "elapsed_ns": 10**9}
+    return Report(**{**unknown, **fields})

@@ -20,7 +20,7 @@ from edgedl.bench.plan import (
 from edgedl.runtime.errors import BundleError, InputError, WorkerError
 from edgedl.runtime.manifest import TensorSpec
 from edgedl.runtime.protocol import Answer, Case, Failure, Request
-from tests.bench.measurements import measurement
+from tests.bench.measurements import health, measurement
 from tests.graphs import change_manifest, replace_variant, write_classifier_bundle
 
 
@@ -151,6 +151,15 @@ def test_rows_are_kept_raw_one_line_each() -> None:
     first = msgspec.json.decode(lines[0])
     assert first["measurements"][0]["samples_ns"] == [3, 1, 2]
     assert first["measurements"][0]["host"]["processor"] == "Cortex-A72"
+
+
+def test_an_invalid_rows_line_says_why() -> None:
+    case = Case("x.bundle", "a")
+    throttled = Row(case, (measurement(case, health=health(bits=4)),))
+    lines = encode_rows([throttled, Row(case, (measurement(case, health=health()),))]).splitlines()
+    invalid = [msgspec.json.decode(line)["invalid"] for line in lines]
+    assert invalid == [["throttling: throttled"], []]
+    assert decode_rows(lines[0])[0].invalid == invalid[0]
 
 
 def test_rows_come_back_from_their_lines() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from edgedl.bench.plan import Row
 from edgedl.bench.report import Table, markdown, show_ns, tabulate
+from edgedl.runtime.health import Cpu, Health
 from edgedl.runtime.protocol import Case, Failure
-from tests.bench.measurements import WRONG, measurement
+from tests.bench.measurements import WRONG, health, measurement
 
 FIXED = ("p50", "95 % interval", "p90", "p99", "per second", "load", "first run", "peak RSS")
 
@@ -90,7 +91,29 @@ def test_notes_say_how_much_was_measured_and_where() -> None:
     few, many = row(Case("x.bundle", "a"), samples=20), row(Case("x.bundle", "b"), samples=50)
     measured, machine = tabulate([few, many]).notes
     assert measured.startswith("2 launches of each case, interleaved; 40 to 100 samples")
-    assert machine == "Cortex-A72, 4 CPUs, Linux 6, Python 3.11.7, onnxruntime 1.20"
+    assert (
+        machine == "Cortex-A72, 4 CPUs, Linux 6, Python 3.11.7, onnxruntime 1.20; health: unknown"
+    )
+
+
+def test_an_invalid_row_keeps_its_timings_and_says_why() -> None:
+    good, bad = Case("x.bundle", "fp32"), Case("x.bundle", "int8")
+    launches = (measurement(bad, health=health()), measurement(bad, health=health(bits=5)))
+    table = tabulate([row(good), Row(bad, launches)])
+    assert [cell(table, "invalid", i) for i in (0, 1)] == ["", "throttling"]
+    assert cell(table, "p50", 1) == "1 us"
+    assert "int8 is invalid: throttling: under-voltage, throttled (1 of 2 launches)" in table.notes
+    assert "invalid" not in tabulate([row(good)]).headers
+
+
+def test_the_notes_tell_the_governor_what_is_unknown_and_each_caution_once() -> None:
+    watched = health(before=Health((Cpu(0, "ondemand"),)))
+    launches = [Case("x.bundle", name) for name in "ab"]
+    rows = [Row(case, (measurement(case, health=watched),) * 2) for case in launches]
+    _, machine, *cautions = tabulate(rows).notes
+    lacking = "frequency, temperature, throttling, steal, swap: unknown"
+    assert machine.endswith(f"onnxruntime 1.20; governor ondemand; {lacking}")
+    assert cautions == ["caution: governor ondemand: the clock follows the load"]
 
 
 def test_launches_are_counted_where_none_failed() -> None:

@@ -1,0 +1,210 @@
+"""What a launch's health means for its timings: reasons that make it invalid, and cautions.
+
+| fault | invalid | caution |
+| --- | --- | --- |
+| a Raspberry Pi's bits | one live at any time, or set since boot meanwhile | set before |
+| an x86 processor's throttling | it happened meanwhile | |
+| clock of a busy CPU | it fell by a tenth, or is a tenth under what it keeps | governor, limit |
+| steal | 5 % and more of the time the CPUs were wanted | 1 % and more |
+| swap | 1 MiB and more, or any that this process waited for | any |
+| waiting for a CPU | | 2 % and more of the launch |
+
+A tenth of the clock is a tenth of p50, more than most differences one benches for, and more
+than the 3 % that a clock is rounded or read off by. Steal hits few of the short runs and all
+of the long ones: at 5 % a percentile may be the neighbour's, below it is spread over launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgedl.runtime.health import RASPBERRY_PI_BITS, Cpu, Health, Ticks
+from edgedl.runtime.watch import Report
+
+KEPT_SHARE = 0.9
+STEAL_INVALID, STEAL_CAUTION = 0.05, 0.01
+# A tick is 10 ms: a single one is a tenth of a short launch.
+STEAL_LEAST_TICKS = 3
+SWAP_PAGES = 256  # of 4 KiB: 1 MiB
+WAITED_CAUTION = 0.02
+
+
+def reasons_invalid(reports: Sequence[Report]) -> list[str]:
+    """Why the timings of one case's launches can't be trusted; empty where nothing says so.
+
+    Each begins with what kind of fault it is: throttling, frequency, steal or swap.
+    """
+    reasons = []
+    for kind, check in _CHECKS:
+        found = [said for report in reports if (said := check(report))]
+        if found:
+            some = f" ({len(found)} of {len(reports)} launches)" if len(reports) > 1 else ""
+            reasons.append(f"{kind}: {found[0]}{some}")
+    share = _stolen_share(reports)
+    if share is not None and share >= STEAL_INVALID:
+        reasons.append(f"steal: a hypervisor kept {share:.0%} of the CPU time")
+    return reasons
+
+
+def kinds(reasons: Sequence[str]) -> list[str]:
+    """The kinds of fault among reasons, for a cell of a table."""
+    return list(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
+
+
+def _live_bits(report: Report) -> str:
+    return bit_names(report.bits or 0)
+
+
+def _new_bits(report: Report) -> str:
+    """Bits set meanwhile that no look caught live."""
+    new = ((report.new_bits or 0) >> 16) & ~(report.bits or 0)
+    return f"{said} for a moment" if (said := bit_names(new)) else ""
+
+
+def _alarm(report: Report) -> str:
+    """The same board's alarm, where its bits don't tell already."""
+    return "under-voltage" if report.under_voltage and not (report.bits or 0) & 0x10001 else ""
+
+
+def _throttle_events(report: Report) -> str:
+    return "the processor slowed down for heat" if report.grown.throttle_events else ""
+
+
+def _fallen_clock(report: Report) -> str:
+    worst = min(report.clocks, key=lambda clock: clock.kept, default=None)
+    if worst is None or worst.kept >= KEPT_SHARE:
+        return ""
+    return f"the clock of CPU {worst.cpu} fell to {worst.kept:.0%} of {ghz(worst.high_khz)}"
+
+
+def _capped_clock(report: Report) -> str:
+    """A clock that was low all along: throttled before it was first looked at."""
+    cpus = {cpu.number: cpu for cpu in report.before.cpus}
+    for clock in report.clocks:
+        kept = _kept_khz(cpus.get(clock.cpu), report.before)
+        if kept is not None and clock.high_khz < KEPT_SHARE * kept:
+            return f"CPU {clock.cpu} ran at {ghz(clock.high_khz)}, which can keep {ghz(kept)}"
+    return ""
+
+
+def _kept_khz(cpu: Cpu | None, health: Health) -> int | None:
+    """What a busy CPU can be expected to keep; None where nothing tells.
+
+    The governor must want it: only `performance` always does. A clock that boosts may go to
+    its highest for a while and on a core or two, and keeps no more than its base.
+    """
+    if cpu is None or cpu.governor != "performance" or health.boosts is None:
+        return None
+    limits = [cpu.base_khz, cpu.most_khz] if health.boosts else [cpu.most_khz]
+    known = [khz for khz in limits if khz is not None]
+    return min(known) if len(known) == len(limits) else None
+
+
+def _swap(report: Report) -> str:
+    pages = report.grown.swapped_pages or 0
+    if pages >= SWAP_PAGES or (pages and report.grown.major_faults):
+        return f"the machine moved {_mebibytes(pages)}"
+    return ""
+
+
+_CHECKS: tuple[tuple[str, Callable[[Report], str]], ...] = (
+    ("throttling", _live_bits),
+    ("throttling", _new_bits),
+    ("throttling", _alarm),
+    ("throttling", _throttle_events),
+    ("frequency", _fallen_clock),
+    ("frequency", _capped_clock),
+    ("swap", _swap),
+)
+
+
+def cautions(reports: Sequence[Report]) -> list[str]:
+    """What makes timings less sure without making them invalid, each once."""
+    found = [caution for report in reports for caution in _cautions(report)]
+    share = _stolen_share(reports)
+    if share is not None and STEAL_CAUTION <= share < STEAL_INVALID:
+        found.append(f"steal: a hypervisor kept {share:.1%} of the CPU time")
+    waited = max((_waited_share(report) for report in reports), default=0.0)
+    if waited >= WAITED_CAUTION:
+        found.append(
+            f"something else runs here: a launch stood in line for a CPU {waited:.0%} of its time"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _cautions(report: Report) -> list[str]:
+    before = report.before
+    found = []
+    for governor in sorted({cpu.governor for cpu in before.cpus if cpu.governor}):
+        if governor != "performance":
+            found.append(f"governor {governor}: the clock follows the load")
+    limits = {
+        f"the clock is limited to {ghz(cpu.most_khz)} of {ghz(cpu.hardware_khz)}"
+        for cpu in before.cpus
+        if cpu.most_khz and cpu.hardware_khz and cpu.most_khz < KEPT_SHARE * cpu.hardware_khz
+    }
+    found += sorted(limits)
+    since_boot = bit_names((before.throttled or 0) >> 16)
+    if since_boot:
+        found.append(f"since boot, before this: {since_boot}")
+    if any(cpu.khz for cpu in before.cpus) and not report.clocks:
+        found.append("no CPU was busy for long enough to judge its clock")
+    if report.grown.swapped_pages and not _swap(report):
+        found.append(f"swap: the machine moved {_mebibytes(report.grown.swapped_pages)}")
+    return found
+
+
+def unknowns(report: Report) -> list[str]:
+    """What this machine doesn't tell, by the names that notes and docs use."""
+    health = report.before
+    told = {
+        "governor": any(cpu.governor for cpu in health.cpus),
+        "frequency": any(cpu.khz for cpu in health.cpus),
+        "temperature": health.temperature is not None,
+        "throttling": any(
+            fact is not None
+            for fact in (health.throttled, health.under_voltage, health.throttle_events)
+        ),
+        "steal": report.grown.ticks is not None,
+        "swap": report.grown.swapped_pages is not None,
+    }
+    return [name for name, known in told.items() if not known]
+
+
+def describe_health(report: Report | None) -> str:
+    """Governor, temperature and what is unknown, as the note on the machine says it."""
+    if report is None:
+        return "health: unknown"
+    governors = sorted({cpu.governor for cpu in report.before.cpus if cpu.governor})
+    said = [f"governor {' and '.join(governors)}"] if governors else []
+    if report.hottest is not None:
+        said.append(f"at most {report.hottest:.0f} °C")
+    lacking = unknowns(report)
+    return "; ".join([*said, f"{', '.join(lacking)}: unknown"] if lacking else said)
+
+
+def _stolen_share(reports: Sequence[Report]) -> float | None:
+    """Of the time that the CPUs were wanted, over all launches; None where it isn't known."""
+    ticks = [report.grown.ticks for report in reports if report.grown.ticks is not None]
+    total = sum(ticks, Ticks(0, 0, 0))
+    if not ticks or total.stolen < STEAL_LEAST_TICKS:
+        return 0.0 if ticks else None
+    return total.stolen / (total.busy + total.stolen)
+
+
+def _waited_share(report: Report) -> float:
+    return (report.grown.waited_ns or 0) / report.elapsed_ns if report.elapsed_ns else 0.0
+
+
+def bit_names(bits: int) -> str:
+    """The live ones of `RASPBERRY_PI_BITS` that are set, in words."""
+    return ", ".join(name for bit, name in RASPBERRY_PI_BITS.items() if bits >> bit & 1)
+
+
+def ghz(khz: int) -> str:
+    """A clock frequency."""
+    return f"{khz / 1e6:.3g} GHz"
+
+
+def _mebibytes(pages: int) -> str:
+    return f"{pages / SWAP_PAGES:.2g} MiB"
