@@ -16,7 +16,7 @@ VERBS = {
     "inspect": "Show what a bundle holds.",
     "parity": "Prove that a bundle answers what its source framework answered.",
     "bench": "Measure a bundle's variants in fresh processes.",
-    "run": "Run a bundle on an input or a prompt.",
+    "run": "Run a bundle on an input or on prompts.",
 }
 
 

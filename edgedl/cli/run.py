@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from edgedl.cli.options import Parsed, bundle_argument, device_name, json_flag
+from edgedl.cli.text import read_sampling, sampling_options, write_texts
 from edgedl.images import AN_IMAGE, read_image
 from edgedl.runtime.errors import InputError
 
@@ -26,46 +27,38 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="An image to classify, or an .npz with arrays named after the inputs.",
 )
-@click.option("--prompt", metavar="TEXT", help="Text to continue.")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="TEXT",
+    help="Text to continue. Several may be given: they are continued at once.",
+)
 @click.option("--variant", metavar="V", help="A variant; the bundle's default when left out.")
 @click.option("--device", type=Parsed("device", device_name), default="cpu", show_default=True)
 @click.option("--invert", is_flag=True, help="Invert the image: dark on light to light on dark.")
-@click.option("--max-tokens", type=click.IntRange(0), default=200, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0), default=0.8, show_default=True)
-@click.option("--seed", type=click.IntRange(0), help="Makes the text repeatable.")
+@sampling_options
 @json_flag
-def command(bundle: str, input_file: Path | None, prompt: str | None, **options: Any) -> None:
-    """Run a bundle on an input or a prompt.
+def command(bundle: str, input_file: Path | None, prompts: tuple[str, ...], **options: Any) -> None:
+    """Run a bundle on an input or on prompts.
 
     \b
     edgedl run digits.bundle --input digit.png
     edgedl run text.bundle --prompt "The class statement" --seed 1
+    edgedl run text.bundle --prompt "A list" --prompt "A class" --top-k 20 --stop "."
     """
-    if (input_file is None) == (prompt is None):
+    if (input_file is None) == (not prompts):
         raise click.UsageError("give either --input FILE or --prompt TEXT")
+    sampling = read_sampling(options)
     from edgedl.runtime.session import load
 
     with load(bundle, options["variant"], options["device"]) as model:
-        if prompt is not None:
-            _generate(model, prompt, options)
+        if prompts:
+            write_texts(model.generator(), prompts, sampling, options["as_json"])
         elif input_file is not None and input_file.suffix == ".npz":
             _run_arrays(model, input_file)
         elif input_file is not None:
             _classify(model, input_file, options)
-
-
-def _generate(model: Model, prompt: str, options: dict[str, Any]) -> None:
-    generator = model.generator()
-    pieces = generator.generate(
-        prompt, options["max_tokens"], options["temperature"], options["seed"]
-    )
-    if options["as_json"]:
-        click.echo(msgspec.json.encode({"prompt": prompt, "text": "".join(pieces)}))
-        return
-    click.echo(prompt, nl=False)
-    for piece in pieces:
-        click.echo(piece, nl=False)
-    click.echo()
 
 
 def _classify(model: Model, file: Path, options: dict[str, Any]) -> None:

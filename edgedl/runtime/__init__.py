@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgedl.runtime.batcher import Batcher, BatcherStats
     from edgedl.runtime.bundle import Bundle, open_bundle
+    from edgedl.runtime.classifier import Classifier, Prediction
     from edgedl.runtime.errors import (
         BundleError,
         BundleNotFoundError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edgedl.runtime.manifest import Manifest, TensorSpec, Variant
     from edgedl.runtime.session import Model, load
     from edgedl.runtime.stream import Stream
-    from edgedl.runtime.tasks import Classifier, Prediction, TextGenerator
+    from edgedl.runtime.text import Piece, TextGenerator
 
 __all__ = [
     "Batcher",
@@ -52,6 +53,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "ParityError",
+    "Piece",
     "Prediction",
     "QueueFullError",
     "SchemaError",
@@ -75,8 +77,9 @@ _HOME = {
     **dict.fromkeys(("Bundle", "open_bundle"), "bundle"),
     **dict.fromkeys(("Manifest", "TensorSpec", "Variant"), "manifest"),
     **dict.fromkeys(("Model", "load"), "session"),
-    **dict.fromkeys(("Classifier", "Prediction", "TextGenerator"), "tasks"),
+    **dict.fromkeys(("Classifier", "Prediction"), "classifier"),
     "Stream": "stream",
+    **dict.fromkeys(("Piece", "TextGenerator"), "text"),
 }
 
 

@@ -20,9 +20,10 @@ from edgedl.runtime.settings import Settings
 from edgedl.runtime.tuned import read_tuned
 
 if TYPE_CHECKING:
+    from edgedl.runtime.classifier import Classifier
     from edgedl.runtime.golden import Array, Arrays
     from edgedl.runtime.stream import Stream
-    from edgedl.runtime.tasks import Classifier, TextGenerator
+    from edgedl.runtime.text import TextGenerator
 
 
 def load(
@@ -156,13 +157,13 @@ class Model:
 
     def classifier(self) -> Classifier:
         """This model as an image classifier, if that is its task."""
-        from edgedl.runtime.tasks import Classifier
+        from edgedl.runtime.classifier import Classifier
 
         return Classifier(self)
 
     def generator(self) -> TextGenerator:
         """This model as a text generator, if that is its task."""
-        from edgedl.runtime.tasks import TextGenerator
+        from edgedl.runtime.text import TextGenerator
 
         return TextGenerator(self)
 

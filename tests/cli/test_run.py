@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,8 @@ import pytest
 from PIL import Image
 
 from edgedl.runtime.errors import EngineError
-from edgedl.runtime.tasks import TextGenerator
-from tests.cli.conftest import Edgedl, Python, assert_one_error
+from edgedl.runtime.text import Piece, TextGenerator
+from tests.cli.conftest import ROOT, Edgedl, Python, assert_one_error
 from tests.graphs import (
     LABELS,
     TOKENS,
@@ -163,14 +166,14 @@ def test_a_prompt_as_json(edgedl: Edgedl, text_bundle: Path) -> None:
 def test_text_is_shown_as_it_comes(
     edgedl: Edgedl, text_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_off(self: TextGenerator, *arguments: object) -> Iterator[str]:
+    def break_off(self: TextGenerator, prompt: str, **options: object) -> Iterator[str]:
         yield "c"
         yield "d"
         raise EngineError("the engine gave up")
 
     monkeypatch.setattr(TextGenerator, "generate", break_off)
     result = edgedl("run", text_bundle, "--prompt", "ab")
-    assert result.stdout.startswith("abcd")
+    assert result.stdout == "abcd\n"
     assert result.exit_code == 1
     assert_one_error(result.stderr, "the engine gave up")
 
@@ -214,25 +217,88 @@ def test_both_or_neither_of_input_and_prompt_is_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    "option", [("--temperature", "-1"), ("--max-tokens", "-1"), ("--seed", "x"), ("--seed", "-1")]
+    ("option", "value"),
+    [
+        ("--temperature", "-1"),
+        ("--temperature", "nan"),
+        ("--temperature", "warm"),
+        ("--max-tokens", "-1"),
+        ("--seed", "x"),
+        ("--seed", "-1"),
+        ("--top-k", "0"),
+        ("--top-p", "1.5"),
+        ("--top-p", "nan"),
+        ("--stop", ""),
+    ],
 )
 def test_a_bad_option_is_exit_code_2(
-    edgedl: Edgedl, text_bundle: Path, option: tuple[str, str]
+    edgedl: Edgedl, text_bundle: Path, option: str, value: str
 ) -> None:
-    result = edgedl("run", text_bundle, "--prompt", "a", *option)
+    result = edgedl("run", text_bundle, "--prompt", "a", option, value)
     assert (result.exit_code, result.stdout) == (2, "")
+    assert option.strip("-").replace("-", "_") in result.stderr.replace("-", "_")
 
 
-def test_an_interrupt_is_exit_code_130(
+def test_several_prompts_are_written_as_each_alone(edgedl: Edgedl, text_bundle: Path) -> None:
+    how = ("--max-tokens", 12, "--top-k", 4, "--top-p", 0.9, "--stop", "d", "--stop", "ce")
+    prompts = ("--prompt", "abc", "--prompt", "b", "--prompt", "e\u20ac")
+    alone = [
+        edgedl("run", text_bundle, *prompts[2 * row :][:2], "--seed", 3 + row, *how).stdout
+        for row in range(3)
+    ]
+    result = edgedl("run", text_bundle, *prompts, "--seed", 3, *how)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "\n".join(alone)
+    answer = json.loads(edgedl("run", text_bundle, *prompts, "--seed", 3, *how, "--json").stdout)
+    assert [row["prompt"] for row in answer] == ["abc", "b", "e\u20ac"]
+    assert [row["prompt"] + row["text"] + "\n" for row in answer] == alone
+    assert len({len(text) for text in alone}) > 1  # a stop string ended some
+
+
+def test_of_several_prompts_the_first_is_shown_as_it_comes(
     edgedl: Edgedl, text_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*arguments: object) -> None:
-        raise KeyboardInterrupt
+    def break_off(
+        self: TextGenerator, prompts: Sequence[str], **options: object
+    ) -> Iterator[Piece]:
+        yield Piece(0, "c", False)
+        yield Piece(1, "x", False)
+        yield Piece(0, "d", True)
+        yield Piece(1, "y", False)
+        raise EngineError("the engine gave up")
 
-    monkeypatch.setattr(TextGenerator, "generate", interrupt)
-    result = edgedl("run", text_bundle, "--prompt", "ab")
-    assert result.exit_code == 130
-    assert_one_error(result.stderr, "interrupted")
+    monkeypatch.setattr(TextGenerator, "generate_batch", break_off)
+    result = edgedl("run", text_bundle, "--prompt", "ab", "--prompt", "e")
+    assert result.stdout == "abcd\n\nexy\n"
+    assert result.exit_code == 1
+
+
+def test_no_tokens_leave_every_prompt(edgedl: Edgedl, text_bundle: Path) -> None:
+    prompts = ("--prompt", "ab", "--prompt", "c", "--max-tokens", 0)
+    assert edgedl("run", text_bundle, *prompts).stdout == "ab\n\nc\n"
+
+
+@pytest.mark.parametrize("prompts", [("ab",), ("ab", "c")])
+def test_an_interrupt_keeps_the_text_and_is_exit_code_130(
+    text_bundle: Path, prompts: tuple[str, ...]
+) -> None:
+    asked = [part for prompt in prompts for part in ("--prompt", prompt)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgedl", "run", text_bundle, *asked, "--max-tokens", str(10**9)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert child.stdout is not None
+    begun = os.read(child.stdout.fileno(), 40)
+    child.send_signal(signal.SIGINT)
+    rest, stderr = child.communicate(timeout=60)
+    text = (begun + rest).decode()
+    assert child.returncode == 130
+    assert text.startswith("ab")
+    assert text.endswith("\n")
+    assert stderr.decode() == "error: interrupted\n"
 
 
 def test_without_pillow_the_extra_is_named(

@@ -1,0 +1,194 @@
+"""What a model has read of several texts, and the scores of each one's next token.
+
+Texts of different lengths are read length by length, never padded: padding would run
+through a recurrent state. From then on all texts take a token at a time together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from edgedl.runtime.errors import InputError
+from edgedl.runtime.manifest import TextGeneration, dynamic_axes
+
+if TYPE_CHECKING:
+    from edgedl.runtime.golden import Array, Arrays
+    from edgedl.runtime.session import Model
+
+Tokens = Sequence[int]
+
+
+class Context(Protocol):
+    """Texts being read, a row each.
+
+    Scores are (rows, vocabulary), and good until the next call.
+    """
+
+    def read(self, texts: Sequence[Tokens]) -> Array:
+        """Read every text from its beginning."""
+
+    def step(self, tokens: Tokens) -> Array:
+        """Read one more token of every text."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these texts only."""
+
+
+class TextModel:
+    """A model as texts go through it.
+
+    Raises:
+        InputError: Its inputs or outputs are none that text can go through.
+    """
+
+    def __init__(self, model: Model, task: TextGeneration) -> None:
+        self.model = model
+        self.input, self.output = task.input, task.output
+        self.pairs = model.manifest.state
+        fed_back = {pair.input for pair in self.pairs}
+        self._state = [t for t in model.inputs if t.name in fed_back]
+        tokens = next(t for t in model.inputs if t.name == task.input)
+        scores = next(t for t in model.outputs if t.name == task.output)
+        others = [t.name for t in model.inputs if t.name not in {*fed_back, task.input}]
+        if others:
+            raise InputError(f"text generation feeds {task.input!r} only, not {others[0]!r}")
+        if len(tokens.shape) != 2:
+            raise InputError(f"text generation feeds (batch, time), not {tokens}")
+        if not scores.dtype.startswith("float") or len(scores.shape) not in (2, 3):
+            raise InputError(
+                f"text is drawn from scores, (batch[, time], vocabulary), not from {scores}",
+                "export the model without --output",
+            )
+        self.dtype = tokens.dtype
+        self.batch, self.time = tokens.shape
+        self._last = (slice(None), -1) if len(scores.shape) == 3 else (slice(None),)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        if self.batch != 1 and isinstance(self.batch, int):
+            raise InputError(
+                f"the model reads {self.batch} texts at a time, no more and no less",
+                f"export it with --dynamic {self.input}:0=batch",
+            )
+        if not self.pairs:
+            return
+        if self.time != 1 and isinstance(self.time, int):
+            raise InputError(
+                f"the model keeps a state and reads {self.time} tokens at a time, not one",
+                f"export it with --dynamic {self.input}:1=time",
+            )
+        grown = [axis for axis in dynamic_axes(self._state) if axis != self.batch]
+        if grown:
+            raise InputError(f"the model's state has an axis {grown[0]!r} of no fixed size")
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether one call takes several texts, their states side by side."""
+        return isinstance(self.batch, str) and all(self.batch in t.shape for t in self._state)
+
+    @property
+    def state_axes(self) -> dict[str, int]:
+        """The batch axis of every state input."""
+        return {t.name: t.shape.index(self.batch) for t in self._state if self.batch in t.shape}
+
+    def run(self, texts: Sequence[Tokens] | Array, state: Arrays) -> tuple[Array, Arrays]:
+        """Scores after texts of one length, (rows, vocabulary), and the state then."""
+        outputs = self.model.run_feeds({self.input: np.asarray(texts, self.dtype), **state})
+        after = {pair.input: outputs[pair.output] for pair in self.pairs}
+        return outputs[self.output][self._last], after
+
+    def context(self) -> Context:
+        """A context that has read nothing yet."""
+        return StatefulContext(self) if self.pairs else WindowContext(self)
+
+
+class StatefulContext:
+    """Texts whose past is in a state."""
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+        self._axes = model.state_axes
+        self._state: Arrays = {}
+
+    def read(self, texts: Sequence[Tokens]) -> Array:
+        """Read every text from its beginning, those of one length in one call."""
+        groups = _by_length(texts)
+        read = [self._prefill([texts[row] for row in rows]) for rows in groups]
+        if len(read) == 1:
+            scores, self._state = read[0]
+            return scores
+        order = np.argsort(np.concatenate(groups))
+        self._state = {
+            name: np.concatenate([state[name] for _, state in read], axis).take(order, axis)
+            for name, axis in self._axes.items()
+        }
+        return np.concatenate([scores for scores, _ in read])[order]
+
+    def _prefill(self, texts: Sequence[Tokens]) -> tuple[Array, Arrays]:
+        tokens = np.asarray(texts, self._model.dtype)
+        calls = np.split(tokens, tokens.shape[1], 1) if self._model.time == 1 else [tokens]
+        scores, state = self._model.run(calls[0], {})
+        for part in calls[1:]:
+            scores, state = self._model.run(part, state)
+        return scores, state
+
+    def step(self, tokens: Tokens) -> Array:
+        """Read one more token of every text."""
+        scores, self._state = self._model.run([[token] for token in tokens], self._state)
+        return scores
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these texts only."""
+        self._state = {
+            name: self._state[name].take(rows, axis) for name, axis in self._axes.items()
+        }
+
+
+class WindowContext:
+    """Texts that a model without state reads again whole at every step.
+
+    A model of a fixed length reads as much of the end; a text has to be that long.
+    """
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+        self._texts: list[list[int]] = []
+
+    def read(self, texts: Sequence[Tokens]) -> Array:
+        """Read every text from its beginning."""
+        self._texts = [list(text) for text in texts]
+        window = self._model.time
+        if isinstance(window, int) and min(map(len, self._texts)) < window:
+            raise InputError(
+                f"the model reads {window} tokens at a time, and keeps no state",
+                f"give a prompt of at least {window} characters",
+            )
+        return self._run()
+
+    def step(self, tokens: Tokens) -> Array:
+        """Read one more token of every text."""
+        for text, token in zip(self._texts, tokens, strict=True):
+            text.append(token)
+        return self._run()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these texts only."""
+        self._texts = [self._texts[row] for row in rows]
+
+    def _run(self) -> Array:
+        window = self._model.time
+        seen = [t[-window:] for t in self._texts] if isinstance(window, int) else self._texts
+        groups = _by_length(seen)
+        scores = [self._model.run([seen[row] for row in rows], {})[0] for rows in groups]
+        return np.concatenate(scores)[np.argsort(np.concatenate(groups))]
+
+
+def _by_length(texts: Iterable[Tokens]) -> list[list[int]]:
+    """The rows of the texts of each length."""
+    groups: dict[int, list[int]] = {}
+    for row, text in enumerate(texts):
+        groups.setdefault(len(text), []).append(row)
+    return list(groups.values())
