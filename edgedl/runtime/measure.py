@@ -10,11 +10,12 @@ from edgedl.runtime.bundle import MANIFEST_FILE, Bundle, open_bundle
 from edgedl.runtime.feeds import pick_inputs
 from edgedl.runtime.golden import read_golden
 from edgedl.runtime.host import describe_host
-from edgedl.runtime.loops import closed_loop, warm_up
+from edgedl.runtime.loops import time_runs
+from edgedl.runtime.modes import load_variant
 from edgedl.runtime.page_cache import evict
 from edgedl.runtime.protocol import Case, Measurement
 from edgedl.runtime.start import peak_resident_bytes
-from edgedl.runtime.subjects import load_subject, load_variant
+from edgedl.runtime.subjects import load_subject
 from edgedl.runtime.watch import Watch
 
 Result = TypeVar("Result")
@@ -35,11 +36,9 @@ def measure(case: Case, import_ns: int = 0, empty_resident: int | None = None) -
     still_cached = _evict(bundle, case)
     loaded, load_ns = _timed(lambda: load(case, feeds.inputs))
     first, first_run_ns = _timed(loaded.run)
-    # A bound call's arrays are written over by the next one.
-    outputs = None if first is None else {name: array.copy() for name, array in first.items()}
+    outputs = loaded.answer(first)
     watch = Watch()
-    warm_up(loaded.run, case.warmup_s)
-    samples = closed_loop(loaded.run, case, watch.look)
+    timed = time_runs(loaded.run, case, watch)
     peak = peak_resident_bytes()
     health = watch.report()
     _, warm_load_ns = (None, None) if case.subject else _timed(lambda: load(case, feeds.inputs))
@@ -54,7 +53,9 @@ def measure(case: Case, import_ns: int = 0, empty_resident: int | None = None) -
         warm_load_ns=warm_load_ns,
         still_cached=still_cached,
         first_run_ns=first_run_ns,
-        samples_ns=samples,
+        samples_ns=timed.samples_ns,
+        served=timed.served,
+        sustained=timed.sustained,
         peak_resident=peak,
         empty_resident=empty_resident,
         settings=loaded.settings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from edgedl.runtime.errors import EdgedlError
@@ -9,6 +11,28 @@ from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
 from edgedl.runtime.settings import Settings
 from edgedl.runtime.watch import Report
+
+Mode = Literal["model", "run", "app"]
+MODES: tuple[Mode, ...] = ("model", "run", "app")
+
+
+class OpenLoop(Struct, frozen=True):
+    """Requests that come at a rate, whether or not the one before is done.
+
+    `rate` is requests per second: at even distances, or as a Poisson process drawn from
+    `seed`. A request that isn't answered `deadline_s` after it was due is missed; the mean
+    distance between two for None.
+    """
+
+    rate: float
+    arrivals: Literal["fixed", "poisson"] = "fixed"
+    deadline_s: float | None = None
+    seed: int = 0
+
+    @property
+    def deadline_ns(self) -> int:
+        """Nanoseconds from due to missed."""
+        return round(1e9 * (1 / self.rate if self.deadline_s is None else self.deadline_s))
 
 
 class Case(Struct, frozen=True, tag="measure", tag_field="request"):
@@ -20,6 +44,11 @@ class Case(Struct, frozen=True, tag="measure", tag_field="request"):
     `factory(inputs, threads, *subject_args)` returns a callable without arguments
     whose result is a dict of arrays or None. `tolerance` is what its answer is held to,
     the variant's own for None. Durations are in seconds.
+
+    `mode` is what a variant's sample times: `model` the bound call (a stateful model's step),
+    `run` `Model.run` on the same inputs, `app` the task with what is before and after the
+    model. `open_loop` has requests come at a rate, one after the other for None.
+    `sustained_s` is how long to go on, where the course of time is wanted.
     """
 
     bundle: str
@@ -37,11 +66,65 @@ class Case(Struct, frozen=True, tag="measure", tag_field="request"):
     least_s: float = 0.5
     least_count: int = 20
     most_s: float = 20.0
+    mode: Mode = "model"
+    open_loop: OpenLoop | None = None
+    sustained_s: float | None = None
 
     @property
     def name(self) -> str:
         """What is measured, as a row of a table calls it."""
         return self.label or self.variant
+
+
+class Served(Struct, frozen=True):
+    """How an open loop went; its samples are latencies, counted from when a request was due.
+
+    `requests` were planned, `missed` of them not answered by their deadline. `unserved` are
+    those that weren't even begun when the time was over: missed too, and no samples.
+    `seconds` is from the first one due to the last one done, `busy_s` the part of it in which
+    a request was being answered.
+    """
+
+    requests: int
+    missed: int
+    unserved: int
+    seconds: float
+    busy_s: float
+
+    @property
+    def served(self) -> int:
+        """Requests that were answered, late ones too."""
+        return self.requests - self.unserved
+
+    def load(self, rate: float) -> float:
+        """The mean answering time in distances between requests: over 1 the queue grows."""
+        return self.busy_s / self.served * rate if self.served else float("inf")
+
+
+class Window(Struct, frozen=True):
+    """About a second of a sustained run. `start_s` counts from its beginning.
+
+    `khz` is the clock of the fastest CPU and `celsius` the highest temperature that health
+    saw in it; None where nothing told.
+    """
+
+    start_s: float
+    runs: int
+    p50_ns: int
+    p99_ns: int
+    max_ns: int
+    khz: int | None = None
+    celsius: float | None = None
+
+
+class Sustained(Struct, frozen=True):
+    """The course of a sustained run: all `runs` are in the windows.
+
+    The measurement's samples are a random part of them, every run with the same chance.
+    """
+
+    runs: int
+    windows: tuple[Window, ...]
 
 
 class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
@@ -56,7 +139,8 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     process's peak when the last sample was taken, `empty_resident` its peak before it had
     imported anything; None where the system doesn't tell.
     `settings` are what the session was opened with, None for a subject. `health` is the
-    machine's from before warm-up to after the last sample.
+    machine's from before warm-up to after the last sample. `served` is there where the case
+    has an open loop, `sustained` where it is a sustained one.
     """
 
     case: Case
@@ -72,6 +156,8 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     still_cached: str = ""
     empty_resident: int | None = None
     health: Report | None = None
+    served: Served | None = None
+    sustained: Sustained | None = None
 
     @property
     def memory(self) -> int | None:

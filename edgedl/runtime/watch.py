@@ -125,6 +125,11 @@ class Watch:
             self._glances.append(self._glance())
             self._look_ns += time.perf_counter_ns() - now_ns
 
+    @property
+    def latest(self) -> Glance | None:
+        """What the last look saw; None before the first."""
+        return self._glances[-1] if self._glances else None
+
     def _glance(self) -> Glance:
         temperatures = read_temperatures(self._sensors)
         return Glance(
