@@ -10,7 +10,6 @@ a fixed recipe is shown to be faster, by more than the noise.
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.demo import Choices, steps
+from benchmarks.kept import RESULTS, keep
 from benchmarks.show import run_shown
 from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.report import Table, markdown, show_ns
@@ -33,7 +33,6 @@ from edgedl.runtime.manifest import Search, Variant
 from edgedl.runtime.protocol import Case
 
 MODELS = ("digits", "text")
-RESULTS = Path(__file__).parent / "results"
 WINNER, AGAIN = "auto", "auto again"
 
 
@@ -164,16 +163,9 @@ def _cells(line: Line, result: Result) -> tuple[str, ...]:
     return name, f"{line.bytes:,}", line.quality, p50, ratio
 
 
-def keep(results: Results, folder: Path) -> Path:
-    """The results as JSON and Markdown, named after the machine."""
-    host = results.host
-    words = re.sub(r"\W+", "-", f"{host.machine} {host.processor} {host.cpus}").strip("-")
-    file = folder / f"auto-{words.lower()}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
-    versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
-    machine = f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}, {versions}"
-    parts = [f"# `--recipe auto` beside every fixed recipe\n\n{machine}"]
+def report(results: Results) -> str:
+    """The results as Markdown."""
+    parts = ["# `--recipe auto` beside every fixed recipe"]
     for result in results.results:
         parts += [
             f"## {result.model}: the search",
@@ -181,8 +173,7 @@ def keep(results: Results, folder: Path) -> Path:
             f"## {result.model}: beside the fixed recipes",
             markdown(table(result)),
         ]
-    file.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
-    return file
+    return "\n\n".join(parts)
 
 
 @click.command()
@@ -202,7 +193,7 @@ def main(folder: Path, models: tuple[str, ...], **options: object) -> None:
     for result in results.results:
         print_table(table(result))
         click.echo()
-    say(f"== kept {keep(results, folder)}")
+    say(f"== kept {keep(results, results.host, 'auto', report(results), folder)}")
     if any(result.faster for result in results.results):
         sys.exit(1)
 

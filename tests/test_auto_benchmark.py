@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.auto import AGAIN, WINNER, Line, Result, Results, keep, table
+from benchmarks.auto import AGAIN, WINNER, Line, Result, Results, report, table
+from benchmarks.kept import keep
 from edgedl.runtime.manifest import Candidate, Search
 from tests.bench.measurements import HOST
 
@@ -36,7 +37,8 @@ def test_slower_ones_and_those_within_the_noise_are_not() -> None:
 
 
 def test_the_results_are_kept_with_the_machine(tmp_path: Path) -> None:
-    file = keep(Results(HOST, (result(30),)), tmp_path)
+    results = Results(HOST, (result(30),))
+    file = keep(results, HOST, "auto", report(results), tmp_path)
     assert file.name == "auto-aarch64-cortex-a72-4.json"
     told = file.with_suffix(".md").read_text()
     assert "Cortex-A72, 4 CPUs" in told
