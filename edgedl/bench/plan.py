@@ -14,11 +14,11 @@ from msgspec import Struct, structs
 from edgedl.devices import open_device
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError, one_line
+from edgedl.runtime.health import Report
 from edgedl.runtime.health_verdict import reasons_invalid
 from edgedl.runtime.manifest import dynamic_axes
 from edgedl.runtime.parity import failures
 from edgedl.runtime.protocol import Answer, Case, Failure, Measurement
-from edgedl.runtime.watch import Report
 
 DEFAULT_LAUNCHES = 5
 ROWS_SCHEMA = 2  # of the JSON lines; 1 had no number, no phases and no memory of an empty process

@@ -32,10 +32,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Lap:
-    """One round: medians in nanoseconds by name, and why some have none."""
+    """One round: medians in nanoseconds by name, why some have none, and why some are invalid."""
 
     medians: Mapping[str, int]
     failed: Mapping[str, str] = field(default_factory=dict)
+    invalid: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 # Launches every name once, each in a fresh process timed for at least some seconds; the last

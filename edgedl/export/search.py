@@ -31,6 +31,7 @@ from edgedl.export.stages import StageReport, Stopwatch, Tell
 from edgedl.export.study import Study
 from edgedl.export.variants import LeftOut
 from edgedl.runtime.errors import ParityError
+from edgedl.runtime.health_verdict import kinds
 from edgedl.runtime.manifest import Candidate, Search
 from edgedl.runtime.paired import shortage
 from edgedl.runtime.protocol import Case
@@ -140,8 +141,9 @@ def launcher(bundle: Path, device: str, now: Now) -> Launch:
 
 
 def read_lap(rows: Sequence[Row], device: str) -> Lap:
-    """A round's rows as medians, and as reasons where there is none."""
+    """A round's rows as medians, and as reasons where there is none or it can't be trusted."""
     medians, failed = {}, {}
+    invalid = {row.case.name: row.invalid for row in rows if row.invalid}
     for row in rows:
         name, wrong = row.case.name, row.wrong_answers()
         if row.failure is not None:
@@ -154,7 +156,7 @@ def read_lap(rows: Sequence[Row], device: str) -> Lap:
             failed[name] = f"answers wrongly on {device}: {wrong[0]}"
         else:
             medians[name] = int(np.median(row.measurements[0].samples_ns))
-    return Lap(medians, failed)
+    return Lap(medians, failed, invalid)
 
 
 def explore(names: Sequence[str], means: Means) -> Findings:
@@ -281,4 +283,16 @@ def notes(findings: Findings, max_drop: float) -> tuple[str, ...]:
     }
     open_ends = unsettled(findings.line_up)
     told = f"not told apart in {len(findings.track.laps)} rounds: {', '.join(open_ends)}"
-    return tuple(note for note in (*sorted(short), told if open_ends else "") if note)
+    said = (*sorted(short), told if open_ends else "", _invalid_launches(findings.track.laps))
+    return tuple(note for note in said if note)
+
+
+def _invalid_launches(laps: Sequence[Lap]) -> str:
+    """Launches whose machine throttled, say: their times count, and may have decided."""
+    invalid = [(name, reasons) for lap in laps for name, reasons in lap.invalid.items()]
+    if not invalid:
+        return ""
+    names = ", ".join(dict.fromkeys(name for name, _ in invalid))
+    faults = ", ".join(kinds([reason for _, reasons in invalid for reason in reasons]))
+    of = sum(len(lap.medians) for lap in laps)
+    return f"{len(invalid)} of {of} launches were invalid ({faults}): {names}; see docs/bench.md"

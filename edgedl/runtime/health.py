@@ -1,17 +1,12 @@
 """How the machine is: governor, frequency, temperature, throttling, steal time, swap.
 
-Facts only; `edgedl.runtime.health_verdict` judges them. What can't be read is None, which is
-never the same as fine. Everything is read below a root, which a test replaces.
-
-Sources: the kernel's admin-guide/pm/cpufreq.rst, ABI/testing/sysfs-class-thermal and
-sysfs-class-hwmon, filesystems/proc.rst, and for a Raspberry Pi `RASPBERRY_PI_BITS`.
+Facts only: `edgedl.runtime.sensors` reads them, `edgedl.runtime.health_verdict` judges them.
+What can't be read is None, which is never the same as fine.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TypeVar
 
 from msgspec import Struct
@@ -31,19 +26,10 @@ RASPBERRY_PI_BITS = {
     2: "throttled",
     3: "soft temperature limit",
 }
-THROTTLED_FILES = (
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc:firmware/get_throttled",
-)
-VCGENCMD = ("usr/bin/vcgencmd", "bin/vcgencmd", "opt/vc/bin/vcgencmd")
-VCGENCMD_LIMIT_S = 2.0
 
 # How sensors of the processor begin (thermal zones' types and hwmon names), the best first;
 # others are of disks, batteries, radios.
 CPU_SENSORS = ("cpu", "coretemp", "k10temp", "zenpower", "x86_pkg", "soc", "bigcore", "acpitz")
-
-# "cpu" lines of /proc/stat, in ticks of 10 ms: user nice system idle iowait irq softirq steal.
-IDLE, STEAL, FIELDS = (3, 4), 7, 8
 
 
 class Cpu(Struct, frozen=True, omit_defaults=True):
@@ -83,7 +69,8 @@ class Counters(Struct, frozen=True):
 
     `ticks` are those of the CPUs this process may use, `throttle_events` an x86 processor's
     (cores and packages), `swapped_pages` the whole machine's, in and out, `major_faults` this
-    process's, `waited_ns` how long its main thread stood in line for a CPU.
+    process's, `waited_ns` how long its main thread stood in line for a CPU, `held_ns` how long
+    its cgroup was held back for having used up its quota.
     """
 
     ticks: Ticks | None = None
@@ -91,6 +78,7 @@ class Counters(Struct, frozen=True):
     swapped_pages: int | None = None
     major_faults: int | None = None
     waited_ns: int | None = None
+    held_ns: int | None = None
 
     def __sub__(self, before: Counters) -> Counters:
         pairs = zip(astuple(self), astuple(before), strict=True)
@@ -101,15 +89,17 @@ class Health(Struct, frozen=True, omit_defaults=True):
     """The machine at one moment, the CPUs this process may use; None is unknown.
 
     `temperatures` are in degrees Celsius by sensor. `throttled` holds `RASPBERRY_PI_BITS`,
-    `under_voltage` is the same board's alarm in hwmon. `boosts` says whether a clock may go
-    beyond what it can keep. `swap_used` is in bytes, `pressure` the percentage of the last
-    10 s in which something waited for a CPU.
+    `under_voltage` is the same board's alarm in hwmon, `cooling` whether the kernel holds the
+    processor back for heat. `boosts` says whether a clock may go beyond what it can keep.
+    `swap_used` is in bytes, `pressure` the percentage of the last 10 s in which something
+    waited for a CPU.
     """
 
     cpus: tuple[Cpu, ...] = ()
     temperatures: dict[str, float] = {}
     throttled: int | None = None
     under_voltage: bool | None = None
+    cooling: bool | None = None
     throttle_events: int | None = None
     boosts: bool | None = None
     swap_used: int | None = None
@@ -121,67 +111,6 @@ class Health(Struct, frozen=True, omit_defaults=True):
         return max(cpu_sensors(self.temperatures).values(), default=None)
 
 
-def read_health(root: Path = Path("/"), numbers: Iterable[int] | None = None) -> Health:
-    """Read everything. May start vcgencmd: not for while something is timed.
-
-    Args:
-        root: Where /sys, /proc and /usr are found; another tree in tests.
-        numbers: The CPUs to read; those that this process may use when left out.
-    """
-    return Health(
-        cpus=tuple(read_cpu(root, n) for n in (usable_numbers() if numbers is None else numbers)),
-        temperatures=read_temperatures(temperature_files(root)),
-        throttled=read_throttled(throttled_file(root), vcgencmd(root)),
-        under_voltage=read_flag(under_voltage_file(root)),
-        throttle_events=_throttle_events(root),
-        boosts=_boosts(root),
-        swap_used=_swap_used(root),
-        pressure=_pressure(root),
-    )
-
-
-def usable_numbers() -> tuple[int, ...]:
-    """The CPUs that this process may use, by the kernel's numbers."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
-def cpu_directory(root: Path, number: int) -> Path:
-    """Where sysfs tells of one CPU."""
-    return root / f"sys/devices/system/cpu/cpu{number}"
-
-
-def read_cpu(root: Path, number: int) -> Cpu:
-    """One CPU's governor and clock."""
-    at = cpu_directory(root, number) / "cpufreq"
-    return Cpu(
-        number,
-        text(at / "scaling_governor") or None,
-        khz=whole(at / "scaling_cur_freq"),
-        least_khz=whole(at / "scaling_min_freq"),
-        most_khz=whole(at / "scaling_max_freq"),
-        hardware_khz=whole(at / "cpuinfo_max_freq"),
-        base_khz=whole(at / "base_frequency"),
-    )
-
-
-def temperature_files(root: Path) -> dict[str, Path]:
-    """Every sensor by its name, those with the same name numbered: `cpu-thermal`, `coretemp`.
-
-    Both of the kernel's interfaces give thousandths of a degree.
-    """
-    found: dict[str, Path] = {}
-    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
-    named = [(text(zone / "type"), zone / "temp") for zone in zones]
-    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        named += [(text(chip / "name"), file) for file in sorted(chip.glob("temp*_input"))]
-    for name, file in named:
-        taken = sum(key.split("#")[0] == name for key in found)
-        found[f"{name}#{taken + 1}" if taken else name] = file
-    return found
-
-
 def cpu_sensors(sensors: Mapping[str, Sensor]) -> dict[str, Sensor]:
     """The processor's own among the sensors: those of the first of `CPU_SENSORS` there is."""
     for kind in CPU_SENSORS:
@@ -191,153 +120,38 @@ def cpu_sensors(sensors: Mapping[str, Sensor]) -> dict[str, Sensor]:
     return {}
 
 
-def read_temperatures(files: Mapping[str, Path]) -> dict[str, float]:
-    """Degrees Celsius by sensor; one that doesn't answer is left out."""
-    read = {name: whole(file) for name, file in files.items()}
-    return {name: value / 1000 for name, value in read.items() if value is not None}
+class Clock(Struct, frozen=True):
+    """One CPU's clock while it was busy, in kHz.
+
+    `kept` is the least share of the highest clock seen until then that a reading had: 1 for
+    one that only rose, 0.5 for one that fell to half.
+    """
+
+    cpu: int
+    readings: int
+    low_khz: int
+    high_khz: int
+    kept: float
 
 
-def throttled_file(root: Path) -> Path | None:
-    """The kernel's file with a Raspberry Pi's bits, where there is one."""
-    return next((root / name for name in THROTTLED_FILES if (root / name).is_file()), None)
+class Report(Struct, frozen=True, omit_defaults=True):
+    """A launch's health. Durations are in nanoseconds, None is unknown.
 
+    `grown` is what the counters grew by in `elapsed_ns`. `looks` were taken between runs and
+    cost `look_ns` together; the rest is what they saw, `before` and `after` included: `bits`
+    are a Raspberry Pi's that were set at any time, `new_bits` those that were set in one look
+    and not in the one before it.
+    """
 
-def vcgencmd(root: Path) -> Path | None:
-    """The program that asks a Raspberry Pi's firmware, where there is one."""
-    return next((root / name for name in VCGENCMD if (root / name).is_file()), None)
-
-
-def read_throttled(file: Path | None, program: Path | None = None) -> int | None:
-    """A Raspberry Pi's bits from the kernel's file, or else from its program."""
-    said = text(file) if file is not None else ""
-    if not said and program is not None:
-        key, _, said = _ask(program).partition("=")
-        said = said if key == "throttled" else ""  # or error=1
-    try:
-        return int(said, 16)
-    except ValueError:
-        return None
-
-
-def _ask(program: Path) -> str:
-    import subprocess  # costs more than all the rest here, and few machines need it
-
-    try:
-        done = subprocess.run(
-            [program, "get_throttled"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=VCGENCMD_LIMIT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode(errors="replace").strip()
-
-
-def under_voltage_file(root: Path) -> Path | None:
-    """A Raspberry Pi's alarm: whether the supply dropped in the 2 s before the last poll."""
-    for chip in (root / "sys/class/hwmon").glob("hwmon*"):
-        if text(chip / "name") == "rpi_volt":
-            return chip / "in0_lcrit_alarm"
-    return None
-
-
-def read_flag(file: Path | None) -> bool | None:
-    """A file that holds 0 or 1."""
-    value = whole(file) if file is not None else None
-    return None if value is None else bool(value)
-
-
-def read_counters(root: Path = Path("/"), numbers: Iterable[int] | None = None) -> Counters:
-    """What grows while something runs: steal, throttling events, swap, faults, waiting."""
-    ticks = read_ticks(root)
-    own = [ticks[n] for n in (usable_numbers() if numbers is None else numbers) if n in ticks]
-    swapped = [_field(root / "proc/vmstat", name) for name in ("pswpin", "pswpout")]
-    # Behind the program's name, which may hold blanks and parentheses: state is field 3, the
-    # process's major faults are field 12 (proc.rst, table 1-4).
-    fields = text(root / "proc/self/stat").rpartition(")")[2].split()
-    waited = text(root / "proc/self/schedstat").split()
-    return Counters(
-        sum(own, Ticks(0, 0, 0)) if own else None,
-        _throttle_events(root),
-        swapped_pages=None if None in swapped else sum(n for n in swapped if n is not None),
-        major_faults=_number(fields[9]) if len(fields) > 9 else None,
-        waited_ns=_number(waited[1]) if len(waited) > 1 else None,
-    )
-
-
-def read_ticks(root: Path) -> dict[int, Ticks]:
-    """Every CPU's ticks; none where the system doesn't tell."""
-    found = {}
-    for line in text(root / "proc/stat").splitlines():
-        name, *fields = line.split()
-        if not name.startswith("cpu"):
-            break  # what follows are interrupts, thousands of them
-        values = [_number(field) for field in fields[:FIELDS]]
-        ticks = [value for value in values if value is not None]
-        if name[3:].isdigit() and len(ticks) == FIELDS:
-            idle = sum(ticks[i] for i in IDLE)
-            found[int(name[3:])] = Ticks(sum(ticks[:STEAL]) - idle, idle, ticks[STEAL])
-    return found
-
-
-def _throttle_events(root: Path) -> int | None:
-    """How often an x86 processor's cores and packages slowed down for heat."""
-    at = root / "sys/devices/system/cpu"
-    names = ("core_throttle_count", "package_throttle_count")
-    files = [f for name in names for f in at.glob(f"cpu[0-9]*/thermal_throttle/{name}")]
-    counts = [count for file in files if (count := whole(file)) is not None]
-    return sum(counts) if counts else None
-
-
-def _boosts(root: Path) -> bool | None:
-    at = root / "sys/devices/system/cpu"
-    no_turbo = read_flag(at / "intel_pstate/no_turbo")
-    boost = read_flag(at / "cpufreq/boost") if no_turbo is None else not no_turbo
-    driver = text(at / "cpu0/cpufreq/scaling_driver")
-    if boost is None and driver:
-        return "pstate" in driver  # amd-pstate has had no such file for long
-    return boost
-
-
-def _swap_used(root: Path) -> int | None:
-    total, free = (_field(root / "proc/meminfo", name) for name in ("SwapTotal:", "SwapFree:"))
-    return None if total is None or free is None else (total - free) * 1024
-
-
-def _pressure(root: Path) -> float | None:
-    words = text(root / "proc/pressure/cpu").split()  # some avg10=1.55 avg60=...
-    try:
-        return float(words[1].removeprefix("avg10="))
-    except (IndexError, ValueError):
-        return None
-
-
-def _field(file: Path, name: str) -> int | None:
-    """The number behind a name at the beginning of a line."""
-    for line in text(file).splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == name:
-            return _number(words[1])
-    return None
-
-
-def whole(file: Path) -> int | None:
-    """A file's one whole number."""
-    return _number(text(file))
-
-
-def _number(said: str) -> int | None:
-    try:
-        return int(said)
-    except ValueError:
-        return None  # "<unsupported>", or nothing
-
-
-def text(file: Path) -> str:
-    """A file's text; nothing where it can't be read."""
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""
+    before: Health
+    after: Health
+    grown: Counters
+    elapsed_ns: int
+    looks: int = 0
+    look_ns: int = 0
+    bits: int | None = None
+    new_bits: int | None = None
+    under_voltage: bool | None = None
+    cooling: bool | None = None
+    hottest: float | None = None
+    clocks: tuple[Clock, ...] = ()

@@ -3,11 +3,12 @@
 | fault | invalid | caution |
 | --- | --- | --- |
 | a Raspberry Pi's bits | one live at any time, or set since boot meanwhile | set before |
+| cooling by the kernel | at work at any time | |
 | an x86 processor's throttling | it happened meanwhile | |
 | clock of a busy CPU | it fell by a tenth, or is a tenth under what it keeps | governor, limit |
 | steal | 5 % and more of the time the CPUs were wanted | 1 % and more |
 | swap | 1 MiB and more, or any that this process waited for | any |
-| waiting for a CPU | | 2 % and more of the launch |
+| waiting for a CPU, or for a quota | | 2 % and more of a launch |
 
 A tenth of the clock is a tenth of p50, more than most differences one benches for, and more
 than the 3 % that a clock is rounded or read off by. Steal hits few of the short runs and all
@@ -18,8 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgedl.runtime.health import RASPBERRY_PI_BITS, Cpu, Health, Ticks
-from edgedl.runtime.watch import Report
+from edgedl.runtime.health import RASPBERRY_PI_BITS, Cpu, Health, Report, Ticks
 
 KEPT_SHARE = 0.9
 STEAL_INVALID, STEAL_CAUTION = 0.05, 0.01
@@ -70,6 +70,10 @@ def _throttle_events(report: Report) -> str:
     return "the processor slowed down for heat" if report.grown.throttle_events else ""
 
 
+def _cooling(report: Report) -> str:
+    return "the kernel held the processor back for heat" if report.cooling else ""
+
+
 def _fallen_clock(report: Report) -> str:
     worst = min(report.clocks, key=lambda clock: clock.kept, default=None)
     if worst is None or worst.kept >= KEPT_SHARE:
@@ -111,6 +115,7 @@ _CHECKS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("throttling", _live_bits),
     ("throttling", _new_bits),
     ("throttling", _alarm),
+    ("throttling", _cooling),
     ("throttling", _throttle_events),
     ("frequency", _fallen_clock),
     ("frequency", _capped_clock),
@@ -124,7 +129,10 @@ def cautions(reports: Sequence[Report]) -> list[str]:
     share = _stolen_share(reports)
     if share is not None and STEAL_CAUTION <= share < STEAL_INVALID:
         found.append(f"steal: a hypervisor kept {share:.1%} of the CPU time")
-    waited = max((_waited_share(report) for report in reports), default=0.0)
+    held = max((_share(report.grown.held_ns, report) for report in reports), default=0.0)
+    if held >= WAITED_CAUTION:
+        found.append(f"a CPU quota held a launch back for {held:.0%} of its time")
+    waited = max((_share(report.grown.waited_ns, report) for report in reports), default=0.0)
     if waited >= WAITED_CAUTION:
         found.append(
             f"something else runs here: a launch stood in line for a CPU {waited:.0%} of its time"
@@ -163,7 +171,12 @@ def unknowns(report: Report) -> list[str]:
         "temperature": health.temperature is not None,
         "throttling": any(
             fact is not None
-            for fact in (health.throttled, health.under_voltage, health.throttle_events)
+            for fact in (
+                health.throttled,
+                health.under_voltage,
+                health.cooling,
+                health.throttle_events,
+            )
         ),
         "steal": report.grown.ticks is not None,
         "swap": report.grown.swapped_pages is not None,
@@ -192,8 +205,8 @@ def _stolen_share(reports: Sequence[Report]) -> float | None:
     return total.stolen / (total.busy + total.stolen)
 
 
-def _waited_share(report: Report) -> float:
-    return (report.grown.waited_ns or 0) / report.elapsed_ns if report.elapsed_ns else 0.0
+def _share(part_ns: int | None, report: Report) -> float:
+    return (part_ns or 0) / report.elapsed_ns if report.elapsed_ns else 0.0
 
 
 def bit_names(bits: int) -> str:

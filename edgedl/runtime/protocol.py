@@ -7,10 +7,10 @@ from typing import Literal
 from msgspec import Struct
 
 from edgedl.runtime.errors import EdgedlError
+from edgedl.runtime.health import Report
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity, Quality, Tolerance
 from edgedl.runtime.settings import Settings
-from edgedl.runtime.watch import Report
 
 Mode = Literal["model", "run", "app"]
 MODES: tuple[Mode, ...] = ("model", "run", "app")

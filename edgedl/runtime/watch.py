@@ -11,12 +11,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edgedl.runtime.health import (
-    Counters,
-    Health,
-    Ticks,
+from edgedl.runtime.health import Clock, Health, Report, Ticks, cpu_sensors
+from edgedl.runtime.sensors import (
+    cooling_files,
     cpu_directory,
-    cpu_sensors,
+    read_cooling,
     read_counters,
     read_flag,
     read_health,
@@ -38,48 +37,13 @@ LEAST_TICKS = 8
 
 
 class Glance(Struct, frozen=True):
-    """What one look saw: the bits and alarm of a Raspberry Pi, degrees Celsius, busy CPUs' kHz."""
+    """What one look saw; as in `Health`, and the kHz of busy CPUs."""
 
     throttled: int | None
     under_voltage: bool | None
+    cooling: bool | None
     temperature: float | None
     clocks: dict[int, int]
-
-
-class Clock(Struct, frozen=True):
-    """One CPU's clock while it was busy, in kHz.
-
-    `kept` is the least share of the highest clock seen until then that a reading had: 1 for
-    one that only rose, 0.5 for one that fell to half.
-    """
-
-    cpu: int
-    readings: int
-    low_khz: int
-    high_khz: int
-    kept: float
-
-
-class Report(Struct, frozen=True, omit_defaults=True):
-    """A launch's health. Durations are in nanoseconds, None is unknown.
-
-    `grown` is what the counters grew by in `elapsed_ns`. `looks` were taken between runs and
-    cost `look_ns` together; the rest is what they saw, `before` and `after` included: `bits`
-    are a Raspberry Pi's that were set at any time, `new_bits` those that were set in one look
-    and not in the one before it.
-    """
-
-    before: Health
-    after: Health
-    grown: Counters
-    elapsed_ns: int
-    looks: int = 0
-    look_ns: int = 0
-    bits: int | None = None
-    new_bits: int | None = None
-    under_voltage: bool | None = None
-    hottest: float | None = None
-    clocks: tuple[Clock, ...] = ()
 
 
 class Watch:
@@ -103,15 +67,16 @@ class Watch:
         self._numbers = usable_numbers() if numbers is None else tuple(numbers)
         self._throttled = throttled_file(root)
         self._alarm = under_voltage_file(root)
+        self._coolers = cooling_files(root)
         self._sensors = cpu_sensors(temperature_files(root))
         at = {n: cpu_directory(root, n) / "cpufreq/scaling_cur_freq" for n in self._numbers}
         self._clocks = {number: file for number, file in at.items() if file.is_file()}
         self._glances: list[Glance] = []
         self._look_ns = 0
         self._due_ns = 0
-        self._ticks = read_ticks(root)
         self._before = read_health(root, self._numbers)
         self._counters = read_counters(root, self._numbers)
+        self._ticks = read_ticks(root)
         self._begin_ns = time.perf_counter_ns()
 
     def look(self, now_ns: int) -> None:
@@ -135,6 +100,7 @@ class Watch:
         return Glance(
             read_throttled(self._throttled),
             read_flag(self._alarm),
+            read_cooling(self._coolers),
             max(temperatures.values(), default=None),
             self._busy_clocks() if self._clocks else {},
         )
@@ -155,7 +121,6 @@ class Watch:
         after = read_health(self._root, self._numbers)
         seen = (_as_glance(self._before), *glances, _as_glance(after))
         bits = [glance.throttled for glance in seen if glance.throttled is not None]
-        alarms = [glance.under_voltage for glance in seen if glance.under_voltage is not None]
         return Report(
             before=self._before,
             after=after,
@@ -165,14 +130,23 @@ class Watch:
             look_ns=self._look_ns,
             bits=reduce(or_, bits) if bits else None,
             new_bits=reduce(or_, (b & ~a for a, b in pairwise(bits)), 0) if bits else None,
-            under_voltage=any(alarms) if alarms else None,
+            under_voltage=_ever(glance.under_voltage for glance in seen),
+            cooling=_ever(glance.cooling for glance in seen),
             hottest=max((g.temperature for g in seen if g.temperature is not None), default=None),
             clocks=follow_clocks([glance.clocks for glance in glances]),
         )
 
 
 def _as_glance(health: Health) -> Glance:
-    return Glance(health.throttled, health.under_voltage, health.temperature, {})
+    return Glance(
+        health.throttled, health.under_voltage, health.cooling, health.temperature, clocks={}
+    )
+
+
+def _ever(flags: Iterable[bool | None]) -> bool | None:
+    """Whether any was set; None where none is known."""
+    known = [flag for flag in flags if flag is not None]
+    return any(known) if known else None
 
 
 def busy_cpus(before: Mapping[int, Ticks], after: Mapping[int, Ticks]) -> list[int]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgedl.runtime.health import Counters, Health
+from edgedl.runtime.health import Counters, Health, Report
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.protocol import Case, Measurement
-from edgedl.runtime.watch import Report
 
 HOST = Host("Linux 6", "aarch64", "Cortex-A72", 4, 1 << 30, "3.11.7", {"onnxruntime": "1.20"})
 RIGHT = OutputParity("y", True, 0.0, 0.0, "only")

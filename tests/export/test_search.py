@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pytest
 from edgedl.bench.plan import Row
 from edgedl.export.candidates import Tried
 from edgedl.export.errors import RecipeError
-from edgedl.export.race import Pace
+from edgedl.export.manifest import Made
+from edgedl.export.race import Lap, Launch, Pace
 from edgedl.export.recipes import RECIPES, Material, Product, Recipe
 from edgedl.export.search import AGAIN, Means, conclude, explore, notes, read_lap
 from edgedl.export.stages import StageReport
@@ -22,7 +23,7 @@ from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.host import describe_host
 from edgedl.runtime.manifest import Candidate, Manifest, Quality
 from edgedl.runtime.protocol import Case, Failure
-from tests.bench.measurements import WRONG, measurement
+from tests.bench.measurements import WRONG, health, measurement
 from tests.export.conftest import Export
 from tests.export.contenders import machine, tried
 from tests.export.fake_source import FEATURES, dense_answer, dense_source, normal
@@ -118,6 +119,27 @@ def test_thin_evidence_is_noted(quality: Quality, said: str) -> None:
     findings = explore(list(made), Means(made.__getitem__, stage, PACE, lambda: 0.0))
     (note,) = notes(findings, 0.5)
     assert note.startswith(said)
+
+
+def test_launches_on_a_machine_that_throttled_are_noted() -> None:
+    made = {"fp32": tried("fp32", 100), "int8-dynamic": tried("int8-dynamic", 25)}
+    steady = machine({"fp32": 40, "int8-dynamic": 20}, [])
+
+    def stage(variants: Sequence[Made]) -> Launch:
+        launch = steady(variants)
+
+        def hot(names: Sequence[str], least_s: float, number: int) -> Lap:
+            reasons = {"int8-dynamic": ["throttling: under-voltage"]} if number < 2 else {}
+            return replace(launch(names, least_s, number), invalid=reasons)
+
+        return hot
+
+    findings = explore(list(made), Means(made.__getitem__, stage, PACE, lambda: 0.0))
+    (note,) = notes(findings, 0.5)
+    launches = sum(len(lap.medians) for lap in findings.track.laps)
+    assert note == (
+        f"2 of {launches} launches were invalid (throttling): int8-dynamic; see docs/bench.md"
+    )
 
 
 def test_a_candidate_that_crashes_is_out_with_the_reason() -> None:
@@ -248,6 +270,12 @@ def test_a_round_keeps_medians_and_reasons() -> None:
     assert lap.medians == {"fp32": 1000}
     assert lap.failed["a"] == "on cpu: the worker was killed by SIGILL"
     assert lap.failed["b"].startswith("answers wrongly on cpu: y: max |a-b| 2")
+
+
+def test_a_round_keeps_what_makes_a_launch_invalid() -> None:
+    lap = read_lap([row("fp32"), row("a", health=health(bits=1))], "cpu")
+    assert lap.medians == {"fp32": 1000, "a": 1000}
+    assert lap.invalid == {"a": ["throttling: under-voltage"]}
 
 
 @pytest.mark.parametrize("name", ["fp32", AGAIN])

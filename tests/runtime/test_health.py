@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgedl.runtime.health import Cpu, read_counters, read_health
+from edgedl.runtime.health import Cpu
+from edgedl.runtime.sensors import read_counters, read_health
 from tests.machines import LAPTOP, PI4, THROTTLED, grow
 
 
@@ -54,6 +55,47 @@ def test_the_kernels_file_is_hexadecimal_without_a_prefix(
     assert read_health(grow(tmp_path, {THROTTLED: written}), []).throttled == bits
 
 
+@pytest.mark.parametrize(
+    "place", ["soc:firmware", "soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"]
+)
+def test_the_file_is_found_where_kernels_put_it(tmp_path: Path, place: str) -> None:
+    grow(tmp_path, {f"sys/devices/platform/{place}/get_throttled": "50000"})
+    assert read_health(tmp_path, []).throttled == 0x50000
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "cooling"),
+    [
+        ("thermal-cpufreq-0", "2", True),
+        ("cpufreq-cpu0", "1", True),
+        ("Processor", "0", False),
+        ("pwm-fan", "3", None),
+        ("cpufreq-cpu0", "", None),
+    ],
+)
+def test_cooling_is_what_slows_the_processor_not_a_fan(
+    tmp_path: Path, kind: str, state: str, cooling: bool | None
+) -> None:
+    at = "sys/class/thermal/cooling_device0"
+    assert (
+        read_health(grow(tmp_path, {f"{at}/type": kind, f"{at}/cur_state": state}), []).cooling
+        is cooling
+    )
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file", "content"),
+    [
+        ("0::/app", "app/cpu.stat", "usage_usec 9\nnr_throttled 2\nthrottled_usec 1500"),
+        ("0::/of/the/host", "cpu.stat", "usage_usec 9\nthrottled_usec 1500"),
+        ("4:cpu,cpuacct:/app\n0::/", "cpu/app/cpu.stat", "nr_throttled 2\nthrottled_time 1500000"),
+    ],
+)
+def test_what_a_quota_took_is_counted(tmp_path: Path, cgroup: str, file: str, content: str) -> None:
+    grow(tmp_path, {"proc/self/cgroup": cgroup, f"sys/fs/cgroup/{file}": content})
+    assert read_counters(tmp_path, []).held_ns == 1_500_000
+
+
 def program(root: Path, script: str) -> Path:
     """A vcgencmd below the root."""
     path = grow(root, {"usr/bin/vcgencmd": f"#!/bin/sh\n{script}"}) / "usr/bin/vcgencmd"
@@ -83,7 +125,7 @@ def test_the_program_is_left_alone_where_the_file_tells(tmp_path: Path) -> None:
 
 
 def test_a_program_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgedl.runtime.health.VCGENCMD_LIMIT_S", 0.1)
+    monkeypatch.setattr("edgedl.runtime.sensors.VCGENCMD_LIMIT_S", 0.1)
     assert read_health(program(tmp_path, "exec sleep 60"), []).throttled is None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgedl.runtime.health import Report
 from edgedl.runtime.health_verdict import (
     cautions,
     describe_health,
@@ -14,7 +15,7 @@ from edgedl.runtime.health_verdict import (
     reasons_invalid,
     unknowns,
 )
-from edgedl.runtime.watch import INTERVAL_NS, Report, Watch
+from edgedl.runtime.watch import INTERVAL_NS, Watch
 from tests.machines import LAPTOP, PI4, THROTTLED, grow
 
 Files = Mapping[str, str]
@@ -119,6 +120,18 @@ def test_a_bit_set_before_is_a_caution_only(tmp_path: Path) -> None:
 def test_where_the_bits_are_unreadable_the_alarm_tells(tmp_path: Path) -> None:
     report = watched(tmp_path, {**STEADY, THROTTLED: ""}, {ALARM: "1"}, {ALARM: "0"})
     assert reasons_invalid([report]) == ["throttling: under-voltage"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_cooling_by_the_kernel_is_invalid(tmp_path: Path, when: str) -> None:
+    at = "sys/class/thermal/cooling_device0"
+    board = {**STEADY, f"{at}/type": "thermal-cpufreq-0", f"{at}/cur_state": "0"}
+    hot = {f"{at}/cur_state": "2"}
+    fine = watched(tmp_path / "fine", board, {}, {})
+    assert reasons_invalid([fine]) == []
+    start, step = ({**board, **hot}, {f"{at}/cur_state": "0"}) if when == "before" else (board, hot)
+    report = watched(tmp_path / "hot", start, step, {f"{at}/cur_state": "0"})
+    assert reasons_invalid([report]) == ["throttling: the kernel held the processor back for heat"]
 
 
 def test_an_x86_processor_that_slowed_down_is_invalid(tmp_path: Path) -> None:
@@ -232,6 +245,15 @@ def test_waiting_for_a_cpu_is_a_caution(tmp_path: Path) -> None:
     assert reasons_invalid([report]) == []
     (caution,) = cautions([report])
     assert caution.startswith("something else runs here")
+
+
+def test_a_quota_that_held_the_launch_back_is_a_caution(tmp_path: Path) -> None:
+    cgroup = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.stat": "throttled_usec 5"}
+    used_up = {"sys/fs/cgroup/cpu.stat": f"throttled_usec {10**9}"}
+    report = watched(tmp_path, {**STEADY, **cgroup}, {}, after=used_up)
+    assert reasons_invalid([report]) == []
+    (caution,) = cautions([report])
+    assert caution.startswith("a CPU quota held a launch back for ")
 
 
 def test_what_can_not_be_read_is_unknown_and_not_fine(tmp_path: Path) -> None:
