@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct, structs
@@ -26,7 +27,10 @@ ROWS_SCHEMA = 2  # of the JSON lines; 1 had no number, no phases and no memory o
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: every combination of bundle, variant, device, batch and threads."""
+    """What to measure: every combination of bundle, variant, device, batch and threads.
+
+    A bundle may name its variant: `x.bundle:fp32`.
+    """
 
     bundles: tuple[str, ...]
     variants: tuple[str, ...] = ()
@@ -39,13 +43,28 @@ class BenchRequest:
     seed: int = 0
 
 
+class Side(Struct, frozen=True):
+    """A row's place in an `A vs B` run: which pair it is of, and what in it.
+
+    `again` is A launched a second time: what equal files differ by.
+    """
+
+    pair: int
+    role: Literal["a", "again", "b"]
+
+
 class Row(Struct, frozen=True):
-    """All launches of one case, or the error that ended them."""
+    """All launches of one case, or the error that ended them.
+
+    Measurement i is of round i, which every row of the run shares: a case that fails is not
+    launched again, so a row is cut short but never has a gap.
+    """
 
     case: Case
     measurements: tuple[Measurement, ...]
     failure: Failure | None = None
     schema_version: int = ROWS_SCHEMA
+    side: Side | None = None
 
     def wrong_answers(self) -> list[str]:
         """What parity found in the launches' first runs; empty where they answered rightly."""
@@ -71,14 +90,15 @@ def plan_cases(request: BenchRequest) -> list[Case]:
     """
     cases = []
     known: set[str] = set()
-    for path, device in itertools.product(request.bundles, request.devices):
+    for target, device in itertools.product(request.bundles, request.devices):
+        path, variants = split_target(target, request.variants)
         manifest = open_bundle(path).manifest
         axes = dynamic_axes(manifest.inputs)
         known.update(axes)
         if "batch" not in axes and request.batches != (1,):
             raise InputError(f"{path} has a fixed batch size", "leave out --batch")
         sizes = {name: size for name, size in request.sizes if name in axes}
-        names = request.variants or tuple(v.name for v in manifest.variants)
+        names = variants or tuple(v.name for v in manifest.variants)
         for variant, batch, threads in itertools.product(names, request.batches, request.threads):
             manifest.variant(variant)
             batch_size = {"batch": batch} if "batch" in axes else {}
@@ -97,6 +117,14 @@ def plan_cases(request: BenchRequest) -> list[Case]:
         axes_known = ", ".join(sorted(known)) or "none"
         raise InputError(f"no dynamic axis is called {unknown[0]!r}", f"there are: {axes_known}")
     return cases
+
+
+def split_target(target: str, variants: tuple[str, ...] = ()) -> tuple[str, tuple[str, ...]]:
+    """`x.bundle:fp32` as its path and variant; a path alone keeps the variants asked for."""
+    path, colon, variant = target.rpartition(":")
+    if colon and variant and not Path(target).exists() and Path(path).exists():
+        return path, (variant,)
+    return target, variants
 
 
 def run_cases(

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from edgedl.bench.gate import Gate
 from edgedl.bench.plan import (
     DEFAULT_LAUNCHES,
     BenchRequest,
@@ -20,13 +21,23 @@ from edgedl.bench.plan import (
     run_cases,
 )
 from edgedl.bench.report import tabulate
+from edgedl.cli.bench_compare import (
+    Wanted,
+    check_options,
+    compare_files,
+    run_versus,
+    split_sides,
+)
+from edgedl.cli.bench_options import comparison_options
 from edgedl.cli.options import Parsed, axis_size, counts, device_option, variant_option
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.protocol import Case
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(), metavar="BUNDLE...")
+@click.argument(
+    "bundles", nargs=-1, required=True, type=click.Path(), metavar="BUNDLE... [vs BUNDLE...]"
+)
 @variant_option
 @device_option
 @click.option(
@@ -74,6 +85,7 @@ from edgedl.runtime.protocol import Case
     metavar="FILE",
     help="Write raw samples and the machine as JSON lines; - prints them instead of the table.",
 )
+@comparison_options
 def command(json_file: str | None, **options: Any) -> None:
     """Measure a bundle's variants in fresh processes.
 
@@ -83,9 +95,22 @@ def command(json_file: str | None, **options: Any) -> None:
     \b
     edgedl bench digits.bundle
     edgedl bench text.bundle --size time=64 --batch 1,8 --threads 1 --json text.jsonl
+    edgedl bench text.bundle:fp32 vs text.bundle:int8-dynamic
+    edgedl bench main.bundle vs branch.bundle --fail-above 5%
+    edgedl bench --compare before.jsonl after.jsonl
     """
+    bundles, against = split_sides(options.pop("bundles"))
+    as_files, above, strict = (options.pop(n) for n in ("as_files", "fail_above", "strict"))
+    check_options(click.get_current_context(), compares=bool(as_files or against))
+    wanted = Wanted(json_file, None if above is None else Gate(above, strict))
+    if as_files:
+        compare_files(bundles, wanted)
+        return
     threads = options.pop("threads") or (None,)
-    request = BenchRequest(threads=threads, **options)
+    request = BenchRequest(bundles, threads=threads, **options)
+    if against:
+        run_versus(request, against, measure, wanted)
+        return
     rows = measure(plan_cases(request), request.launches, request.seed)
     if json_file == "-":
         click.echo(encode_rows(rows), nl=False)

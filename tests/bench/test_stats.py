@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from edgedl.bench.stats import (
+    launches_to_tell,
     least_samples,
     median,
     median_interval,
     paired_ratio,
     percentile,
     ratio_through,
+    t_975,
+    unpaired_ratio,
 )
 
 
@@ -125,3 +128,53 @@ def test_cases_that_share_no_round_are_compared_through_a_third(count: int) -> N
         assert through.low < through.value < through.high
         held += through.low <= 0.8 / 0.5 <= through.high
     assert held / 1000 >= 0.94
+
+
+@pytest.mark.parametrize(
+    ("degrees", "t"), [(1, 12.706), (4, 2.776), (4.5, 2.661), (20, 2.086), (30, 2.042), (1e9, 1.96)]
+)
+def test_students_t_between_and_beyond_the_table(degrees: float, t: float) -> None:
+    assert t - 0.001 <= t_975(degrees) <= 1.01 * t
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (4, 12), (30, 30)])
+def test_runs_of_other_times_are_compared_with_95_percent(ours: int, theirs: int) -> None:
+    rng = np.random.default_rng(ours)
+    held = 0
+    for _ in range(2000):
+        a = np.exp(rng.normal(0, 0.02, ours))
+        b = np.exp(rng.normal(0, 0.06, theirs)) * 2
+        ratio = unpaired_ratio(a.tolist(), b.tolist())
+        assert ratio is not None
+        held += ratio.low <= 0.5 <= ratio.high
+    assert 0.94 <= held / 2000 <= 0.98
+    assert unpaired_ratio([1.0], [1.0, 2.0]) is None
+
+
+def test_launches_that_do_not_vary_give_a_ratio_without_width() -> None:
+    ratio = unpaired_ratio([10, 10, 10], [20, 20])
+    assert ratio is not None
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
+    for same in (unpaired_ratio([7, 7, 7], [7, 7]), paired_ratio([7, 9, 3], [7, 9, 3])):
+        assert same is not None
+        assert same.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("factor", "spread", "twin"),
+    [(1.05, 0.04, False), (1.05, 0.04, True), (1.1, 0.03, False), (1.02, 0.03, True)],
+)
+def test_the_launches_asked_for_tell_a_difference_in_4_of_5_attempts(
+    factor: float, spread: float, twin: bool
+) -> None:
+    count = launches_to_tell(factor, spread, twin)
+    rng = np.random.default_rng(count)
+    told = 0
+    for _ in range(1000):
+        a, again, b = np.exp(rng.normal(0, spread / 2**0.5, (3, count))) * [[1], [1], [factor]]
+        ratio = paired_ratio(b.tolist(), a.tolist())
+        noise = paired_ratio(again.tolist(), a.tolist())
+        assert ratio is not None
+        assert noise is not None
+        told += ratio.verdict == "slower" and (not twin or ratio.value > noise.reach)
+    assert 0.75 <= told / 1000 <= 0.9

@@ -1,0 +1,177 @@
+"""edgedl bench A vs B, and edgedl bench --compare A.json B.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import msgspec
+from click.core import ParameterSource
+from msgspec import structs
+
+from edgedl.bench.compare import TELL, Compared, compare_run, compare_runs
+from edgedl.bench.comparison_table import sentence, tabulate_comparisons
+from edgedl.bench.gate import Gate
+from edgedl.bench.plan import BenchRequest, Row, decode_rows, encode_rows, first_failure
+from edgedl.bench.report import tabulate
+from edgedl.bench.versus import plan_versus
+from edgedl.cli.terminal import print_table
+from edgedl.runtime.errors import InputError
+from edgedl.runtime.protocol import Case
+
+VERSUS = "vs"
+WITH_FILES = ("bundles", "as_files", "fail_above", "strict", "json_file")
+
+Measure = Callable[[list[Case], int, int], list[Row]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a comparison ends with: a file or `-` for JSON lines, and a gate."""
+
+    json_file: str | None
+    gate: Gate | None
+
+    @property
+    def tell(self) -> float:
+        """The factor that launches are counted for."""
+        return TELL if self.gate is None or self.gate.above == 0 else self.gate.limit
+
+
+def split_sides(bundles: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands before and after `vs`; nothing after where it isn't there.
+
+    Raises:
+        UsageError: The sides don't fit each other.
+    """
+    if VERSUS not in bundles:
+        return tuple(bundles), ()
+    place = list(bundles).index(VERSUS)
+    ours, theirs = tuple(bundles[:place]), tuple(bundles[place + 1 :])
+    if VERSUS in theirs or not ours or len(ours) != len(theirs):
+        raise click.UsageError("A vs B takes as many bundles after `vs` as before it")
+    return ours, theirs
+
+
+def check_options(context: click.Context, compares: bool) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UsageError: There is one.
+    """
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if context.params["as_files"]:
+        idle = [name for name in given if name not in WITH_FILES]
+        _refuse(context, idle, "does nothing with --compare: nothing is measured")
+    if not compares:
+        idle = [name for name in given if name in ("fail_above", "strict")]
+        _refuse(context, idle, "needs a comparison: A.bundle vs B.bundle, or --compare")
+    if "strict" in given and "fail_above" not in given:
+        raise click.UsageError("--strict needs --fail-above")
+
+
+def _refuse(context: click.Context, idle: Sequence[str], why: str) -> None:
+    for parameter in context.command.params:
+        if parameter.name in idle:
+            raise click.UsageError(f"{parameter.opts[0]} {why}")
+
+
+def run_versus(
+    request: BenchRequest, against: Sequence[str], measure: Measure, wanted: Wanted
+) -> None:
+    """Measure both sides in the same rounds, tell which is faster, and end as a gate does.
+
+    Raises:
+        EdgedlError: A case failed, or the gate did.
+    """
+    if request.launches < 2:
+        raise click.UsageError("a comparison needs --launches 2 at least")
+    versus = plan_versus(request, against)
+    rows = versus.rows(measure(list(versus.cases), request.launches, request.seed))
+    compared = replace(compare_run(rows, wanted.tell), only_a=versus.only_a, only_b=versus.only_b)
+    if wanted.json_file == "-":
+        click.echo(encode(compared), nl=False)
+    else:
+        print_table(tabulate([_named(row) for row in rows]))
+        click.echo()
+        show(compared)
+        if wanted.json_file is not None:
+            Path(wanted.json_file).write_bytes(encode_rows(rows))
+    finish(compared, rows, wanted)
+
+
+def _named(row: Row) -> Row:
+    """The row under a name that tells its side."""
+    role = {"a": "A", "again": "A again", "b": "B"}[row.side.role] if row.side else ""
+    name = row.case.variant
+    return structs.replace(row, case=structs.replace(row.case, label=f"{role}: {name}"))
+
+
+def compare_files(files: Sequence[str], wanted: Wanted) -> None:
+    """Compare what was measured before.
+
+    Raises:
+        EdgedlError: A file can't be read or compared, a case in it failed, or the gate did.
+    """
+    if len(files) > 3:
+        raise click.UsageError("--compare takes A.json B.json, and A measured again as a third")
+    runs = [read_rows(file) for file in files]
+    if len(runs) == 1:
+        compared = compare_run(runs[0], wanted.tell)
+    else:
+        compared = compare_runs(runs[0], runs[1], runs[2] if len(runs) > 2 else (), wanted.tell)
+    if wanted.json_file == "-":
+        click.echo(encode(compared), nl=False)
+    else:
+        show(compared)
+        if wanted.json_file is not None:
+            Path(wanted.json_file).write_bytes(encode(compared))
+    finish(compared, [row for rows in runs for row in rows], wanted)
+
+
+def read_rows(file: str) -> list[Row]:
+    """The rows of a file that `--json` wrote.
+
+    Raises:
+        InputError: It isn't one.
+    """
+    if Path(file).is_dir():
+        raise InputError(
+            f"{file} is a directory, not a file of edgedl bench --json",
+            "bundles are compared with edgedl bench A.bundle vs B.bundle",
+        )
+    rows = decode_rows(Path(file).read_bytes(), file)
+    for row in rows:
+        if any(min(m.samples_ns, default=0) < 1 for m in row.measurements):
+            raise InputError(f"{file}: {row.case.name} has a launch without times", "measure again")
+    return rows
+
+
+def show(compared: Compared) -> None:
+    """The table of the comparisons, then a sentence for each."""
+    print_table(tabulate_comparisons(compared))
+    for comparison in compared.comparisons:
+        click.echo(sentence(comparison))
+
+
+def encode(compared: Compared) -> bytes:
+    """Comparisons as JSON lines; a case that only one side has is a line too."""
+    alone = [
+        {"case": name, "verdict": "invalid", "reason": f"only in {side}"}
+        for side, names in (("A", compared.only_a), ("B", compared.only_b))
+        for name in names
+    ]
+    return msgspec.json.Encoder().encode_lines([*compared.comparisons, *alone])
+
+
+def finish(compared: Compared, rows: Sequence[Row], wanted: Wanted) -> None:
+    """Raise what the comparison ends with, if it is no success."""
+    failure = first_failure(rows) or (wanted.gate and wanted.gate.check(compared))
+    if failure:
+        raise failure
