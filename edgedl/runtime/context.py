@@ -1,7 +1,7 @@
 """What a model has read of several texts, and the scores of each one's next token.
 
-Texts of different lengths are read length by length, never padded: padding would run
-through a recurrent state. From then on all texts take a token at a time together.
+Texts of different lengths are read without padding, which would run through a recurrent
+state. From then on all texts take a token at a time together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgedl.runtime.manifest import TextGeneration, dynamic_axes
 if TYPE_CHECKING:
     from edgedl.runtime.golden import Array, Arrays
     from edgedl.runtime.session import Model
+    from edgedl.runtime.stream import Stream
 
 Tokens = Sequence[int]
 
@@ -55,13 +56,14 @@ class TextModel:
         others = [t.name for t in model.inputs if t.name not in {*fed_back, task.input}]
         if others:
             raise InputError(f"text generation feeds {task.input!r} only, not {others[0]!r}")
-        if len(tokens.shape) != 2:
+        if len(tokens.shape) != 2 or tokens.shape[1] in dynamic_axes(self._state):
             raise InputError(f"text generation feeds (batch, time), not {tokens}")
         if not scores.dtype.startswith("float") or len(scores.shape) not in (2, 3):
             raise InputError(
                 f"text is drawn from scores, (batch[, time], vocabulary), not from {scores}",
                 "export the model without --output",
             )
+        self._classes = len(task.classes)
         self.dtype = tokens.dtype
         self.batch, self.time = tokens.shape
         self._last = (slice(None), -1) if len(scores.shape) == 3 else (slice(None),)
@@ -85,20 +87,49 @@ class TextModel:
             raise InputError(f"the model's state has an axis {grown[0]!r} of no fixed size")
 
     @property
+    def least(self) -> int:
+        """How many tokens a text must have for its next one to be asked for."""
+        return self.time if isinstance(self.time, int) and not self.pairs else 1
+
+    @property
     def takes_rows(self) -> bool:
         """Whether one call takes several texts, their states side by side."""
-        return isinstance(self.batch, str) and all(self.batch in t.shape for t in self._state)
+        return isinstance(self.batch, str) and len(self.state_axes) == len(self._state)
 
     @property
     def state_axes(self) -> dict[str, int]:
-        """The batch axis of every state input."""
-        return {t.name: t.shape.index(self.batch) for t in self._state if self.batch in t.shape}
+        """The batch axis of every state input that has a dynamic one."""
+        return {
+            t.name: t.shape.index(self.batch)
+            for t in self._state
+            if isinstance(self.batch, str) and self.batch in t.shape
+        }
 
     def run(self, texts: Sequence[Tokens] | Array, state: Arrays) -> tuple[Array, Arrays]:
         """Scores after texts of one length, (rows, vocabulary), and the state then."""
         outputs = self.model.run_feeds({self.input: np.asarray(texts, self.dtype), **state})
-        after = {pair.input: outputs[pair.output] for pair in self.pairs}
-        return outputs[self.output][self._last], after
+        scores = self.scores(outputs)
+        if scores.shape[-1] != self._classes:
+            raise InputError(
+                f"{self._classes} tokens in the vocabulary, but {scores.shape[-1]} scores in "
+                f"{self.output!r}",
+                "export the bundle again, its vocabulary whole",
+            )
+        return scores, {pair.input: outputs[pair.output] for pair in self.pairs}
+
+    def scores(self, outputs: Arrays) -> Array:
+        """The last position's scores, (rows, vocabulary), of what the model answered."""
+        return outputs[self.output][self._last]
+
+    def take(self, state: Arrays, rows: Sequence[int], count: int) -> Arrays:
+        """The state of these rows, of so many."""
+        if len(rows) == count:
+            return state
+        return {name: state[name].take(rows, axis) for name, axis in self.state_axes.items()}
+
+    def stream(self, rows: int) -> Stream:
+        """A stream of so many texts."""
+        return self.model.stream(**({str(self.batch): rows} if self.state_axes else {}))
 
     def context(self) -> Context:
         """A context that has read nothing yet."""
@@ -106,45 +137,64 @@ class TextModel:
 
 
 class StatefulContext:
-    """Texts whose past is in a state."""
+    """Texts whose past is in a state; a step copies nothing but the tokens."""
 
     def __init__(self, model: TextModel) -> None:
         self._model = model
-        self._axes = model.state_axes
-        self._state: Arrays = {}
 
     def read(self, texts: Sequence[Tokens]) -> Array:
-        """Read every text from its beginning, those of one length in one call."""
-        groups = _by_length(texts)
-        read = [self._prefill([texts[row] for row in rows]) for rows in groups]
-        if len(read) == 1:
-            scores, self._state = read[0]
-            return scores
-        order = np.argsort(np.concatenate(groups))
-        self._state = {
-            name: np.concatenate([state[name] for _, state in read], axis).take(order, axis)
-            for name, axis in self._axes.items()
-        }
-        return np.concatenate([scores for scores, _ in read])[order]
+        """Read every text from its beginning: all as far as the shortest in one call, and so on."""
+        order: list[int] = []
+        read: list[tuple[Array, Arrays]] = []
+        state: Arrays = {}
+        rows, done = list(range(len(texts))), 0
+        for length in sorted({len(text) for text in texts}):
+            scores, state = self._read_on([texts[row][done:length] for row in rows], state)
+            ended = [place for place, row in enumerate(rows) if len(texts[row]) == length]
+            going = [place for place, row in enumerate(rows) if len(texts[row]) > length]
+            read.append((scores[ended], self._model.take(state, ended, len(rows))))
+            order += [rows[place] for place in ended]
+            state = self._model.take(state, going, len(rows)) if going else {}
+            rows, done = [rows[place] for place in going], length
+        return self._gather(read, np.argsort(order))
 
-    def _prefill(self, texts: Sequence[Tokens]) -> tuple[Array, Arrays]:
+    def _gather(self, read: Sequence[tuple[Array, Arrays]], order: Array) -> Array:
+        """Go on from the states of texts that were read apart, in this order; their scores."""
+        scores, state = read[0]
+        if len(read) > 1:
+            scores = np.concatenate([scores for scores, _ in read])[order]
+            state = {
+                name: np.concatenate([state[name] for _, state in read], axis).take(order, axis)
+                for name, axis in self._model.state_axes.items()
+            }
+        self._go_on(len(order), state)
+        return scores
+
+    def _read_on(self, texts: Sequence[Tokens], state: Arrays) -> tuple[Array, Arrays]:
+        """Read texts of one length from a state; none for the beginning."""
         tokens = np.asarray(texts, self._model.dtype)
         calls = np.split(tokens, tokens.shape[1], 1) if self._model.time == 1 else [tokens]
-        scores, state = self._model.run(calls[0], {})
+        scores, state = self._model.run(calls[0], state)
         for part in calls[1:]:
             scores, state = self._model.run(part, state)
         return scores, state
 
+    def _go_on(self, rows: int, state: Arrays) -> None:
+        """Bind a step of so many texts, from this state."""
+        self._stream = self._model.stream(rows)
+        self._stream.set_state(state)
+        self._call = self._stream.bind()
+        self._tokens = self._call.inputs[self._model.input][:, 0]
+
     def step(self, tokens: Tokens) -> Array:
         """Read one more token of every text."""
-        scores, self._state = self._model.run([[token] for token in tokens], self._state)
-        return scores
+        self._tokens[:] = tokens
+        return self._model.scores(self._call())
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these texts only."""
-        self._state = {
-            name: self._state[name].take(rows, axis) for name, axis in self._axes.items()
-        }
+        before = len(self._tokens)
+        self._go_on(len(rows), self._model.take(self._stream.state(), rows, before))
 
 
 class WindowContext:
@@ -160,12 +210,6 @@ class WindowContext:
     def read(self, texts: Sequence[Tokens]) -> Array:
         """Read every text from its beginning."""
         self._texts = [list(text) for text in texts]
-        window = self._model.time
-        if isinstance(window, int) and min(map(len, self._texts)) < window:
-            raise InputError(
-                f"the model reads {window} tokens at a time, and keeps no state",
-                f"give a prompt of at least {window} characters",
-            )
         return self._run()
 
     def step(self, tokens: Tokens) -> Array:

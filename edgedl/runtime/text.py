@@ -94,7 +94,7 @@ class TextGenerator:
         """Continue several prompts at once, a token of each in one call.
 
         Args:
-            prompts: At least one character each; those of one length are read in one call.
+            prompts: At least one character each; what they have in length is read in one call.
             max_tokens: Of each text.
             temperature: As for `generate`.
             seed: Row i's text is what `generate(prompts[i], seed=seed + i)` gives, up to
@@ -111,12 +111,20 @@ class TextGenerator:
             EngineError: As for `generate`.
         """
         sampling = _sampling(max_tokens, temperature, seed, top_k, top_p, stop)
+        if isinstance(prompts, str):
+            raise InputError("prompts is one text", "give a list of them, or call generate()")
         read = [self._read_prompt(prompt) for prompt in prompts]
         return self._continue_all(read, sampling)
 
     def _read_prompt(self, prompt: str) -> list[int]:
         if not prompt:
             raise InputError("the prompt is empty", "give at least one character")
+        least = self._text_model.least
+        if len(prompt) < least:
+            raise InputError(
+                f"the model keeps no state and reads {least} tokens at a time",
+                f"give a prompt of at least {least} characters, not {len(prompt)}",
+            )
         return self.encode(prompt)
 
     def _continue(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[str]:

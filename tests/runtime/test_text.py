@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -109,6 +110,31 @@ def test_a_vocabulary_that_does_not_fit_the_logits_is_refused(tmp_path: Path) ->
     task = TextGeneration("tokens", "logits", Vocabulary(TOKENS[:3], UNKNOWN))
     with pytest.raises(EdgedlError, match="vocabulary"):
         changed(tmp_path, task=task)
+
+
+def test_scores_of_another_number_than_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    logits = TensorSpec("logits", "float32", ("batch", "time", "classes"))
+    task = TextGeneration("tokens", "logits", Vocabulary(TOKENS[:3], UNKNOWN))
+    generator = changed(tmp_path, task=task, outputs=(logits, H_OUT))
+    with pytest.raises(InputError, match="3 tokens in the vocabulary, but 8 scores"):
+        list(generator.generate("a", 5))
+
+
+def test_one_text_is_no_list_of_prompts(generator: runtime.TextGenerator) -> None:
+    with pytest.raises(InputError, match="one text"):
+        generator.generate_batch("abc")
+
+
+def test_texts_are_written_side_by_side_and_in_threads(generator: runtime.TextGenerator) -> None:
+    def write(seed: int) -> str:
+        return "".join(generator.generate("abc", 60, seed=seed))
+
+    expected = [write(seed) for seed in range(6)]
+    side_by_side = [generator.generate("abc", 60, seed=seed) for seed in range(6)]
+    pieces = list(zip(*side_by_side, strict=True))
+    assert ["".join(column) for column in zip(*pieces, strict=True)] == expected
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(write, range(6))) == expected
 
 
 def test_a_seed_makes_text_repeatable(generator: runtime.TextGenerator) -> None:
@@ -285,6 +311,13 @@ def test_a_model_of_one_text_at_a_time_takes_prompts_in_turn(
     assert "".join(single.generate("adc", 9, temperature=0)) == greedy("adc", 9)
 
 
+def test_a_state_of_one_text_goes_with_a_batch_axis_of_any_size(tmp_path: Path) -> None:
+    state = TensorSpec("h", "float32", (1, 1, HIDDEN))
+    single = changed(tmp_path, inputs=(TOKENS_IN, state))
+    batch = single.generate_batch(PROMPTS, 9, temperature=0)
+    assert texts(batch, len(PROMPTS)) == [greedy(prompt, 9) for prompt in PROMPTS]
+
+
 def test_a_model_of_one_token_at_a_time_reads_a_prompt_step_by_step(tmp_path: Path) -> None:
     stepped = changed(tmp_path, inputs=(TensorSpec("tokens", "int64", ("batch", 1)), H_IN))
     assert "".join(stepped.generate("bcd ea", 9, temperature=0)) == greedy("bcd ea", 9)
@@ -310,7 +343,7 @@ def test_a_model_without_state_reads_the_text_again(
 
 def test_a_prompt_shorter_than_a_fixed_window_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="reads 3 tokens at a time") as raised:
-        list(windowed(tmp_path, 3).generate("ab", 5))
+        windowed(tmp_path, 3).generate("ab", 5)
     assert "at least 3 characters" in raised.value.hint
 
 
@@ -320,6 +353,7 @@ def test_a_prompt_shorter_than_a_fixed_window_is_refused(tmp_path: Path) -> None
         ({"inputs": (TensorSpec("tokens", "int64", (4, "time")), H_IN)}, "reads 4 texts"),
         ({"inputs": (TensorSpec("tokens", "int64", ("batch", 8)), H_IN)}, "reads 8 tokens"),
         ({"inputs": (TensorSpec("tokens", "int64", ("time",)), H_IN)}, r"\(batch, time\)"),
+        ({"inputs": (TensorSpec("tokens", "int64", ("time", "batch")), H_IN)}, r"\(batch, time\)"),
         ({"state": ()}, "feeds 'tokens' only, not 'h'"),
         (
             {"inputs": (TOKENS_IN, TensorSpec("h", "float32", (1, "batch", "past")))},
