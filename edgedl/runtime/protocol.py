@@ -208,6 +208,100 @@ class HostAnswer(Struct, frozen=True, tag="host", tag_field="answer"):
     host: Host
 
 
+class ProfileRequest(Struct, frozen=True, tag="profile", tag_field="request"):
+    """Tell where a case's time goes, node by node, and what the machine could do at most."""
+
+    case: Case
+
+
+class NodeProfile(Struct, frozen=True):
+    """One node of the graph that ONNX Runtime runs, after its own fusions; all per run.
+
+    `traced_ns` is what the trace says, its own overhead included. `parameter_bytes` are the
+    constants it reads, `moved_bytes` activations it reads and writes; of an operator that only
+    looks at its input anew, none. `operations` are counted from shapes
+    (`edgedl.runtime.operations`), None where they aren't, and `arithmetic` says whose peak
+    bounds them. None is unknown.
+    """
+
+    name: str
+    operator: str
+    provider: str
+    calls: float
+    traced_ns: float
+    parameter_bytes: int | None
+    moved_bytes: int
+    operations: int | None = None
+    arithmetic: str = ""
+
+
+class Limits(Struct, frozen=True):
+    """What the machine does at most, as measured with `threads` threads; per second.
+
+    `near` are bytes read from a buffer that stays in the nearest cache, `weights` from one of
+    `weights_bytes`, `memory` from one past every cache where memory allows. `float32` and
+    `int8` are operations of ONNX Runtime's own matrix products.
+    """
+
+    threads: int
+    weights_bytes: int
+    memory_bytes: int
+    near: float
+    weights: float
+    memory: float
+    float32: float
+    int8: float
+
+
+class Profile(Struct, frozen=True, tag="profile", tag_field="answer"):
+    """Where one case's time goes.
+
+    `median_ns` is a run without tracing, in the same process, blocks of both in turn. `limits`
+    are None on another device than the CPU, whose trace tells launches.
+    """
+
+    case: Case
+    host: Host
+    settings: Settings
+    runs: int
+    median_ns: float
+    nodes: tuple[NodeProfile, ...]
+    limits: Limits | None
+
+
+class PlacementRequest(Struct, frozen=True, tag="placement", tag_field="request"):
+    """Tell which node of each variant runs on which provider."""
+
+    bundle: str
+    variants: tuple[str, ...] = ()
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class PlacedNode(Struct, frozen=True):
+    """A node of the graph that ONNX Runtime runs, and where."""
+
+    name: str
+    operator: str
+    provider: str
+
+
+class VariantPlacement(Struct, frozen=True):
+    """One variant's nodes in the order they run."""
+
+    variant: str
+    nodes: tuple[PlacedNode, ...]
+
+
+class PlacementAnswer(Struct, frozen=True, tag="placement", tag_field="answer"):
+    """Every requested variant's nodes."""
+
+    bundle: str
+    device: str
+    host: Host
+    variants: tuple[VariantPlacement, ...]
+
+
 class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
     """An error the person can act on."""
 
@@ -222,5 +316,5 @@ class Failure(Struct, frozen=True, tag="failure", tag_field="answer"):
         return error
 
 
-Request = Case | ParityRequest | HostRequest
-Answer = Measurement | ParityAnswer | HostAnswer | Failure
+Request = Case | ParityRequest | HostRequest | ProfileRequest | PlacementRequest
+Answer = Measurement | ParityAnswer | HostAnswer | Profile | PlacementAnswer | Failure

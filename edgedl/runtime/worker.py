@@ -3,10 +3,11 @@
     python -m edgedl.runtime.worker < requests.jsonl > answers.jsonl
 
 A request is a `Case` (measure one variant), a `ParityRequest` (verify a bundle's hashes and
-compare its variants with the golden vectors) or a `HostRequest` (what machine is this). Every
-answer is a `Measurement`, a `ParityAnswer`, a `HostAnswer` or a `Failure`; see
-`edgedl.runtime.protocol`. A worker process measures one launch: whoever wants repetition
-starts several.
+compare its variants with the golden vectors), a `HostRequest` (what machine is this), a
+`ProfileRequest` (where a case's time goes) or a `PlacementRequest` (which node runs where). Every
+answer is a `Measurement`, a `ParityAnswer`, a `HostAnswer`, a `Profile`, a `PlacementAnswer` or
+a `Failure`; see `edgedl.runtime.protocol`. A worker process measures one launch: whoever wants
+repetition starts several.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from edgedl.runtime.protocol import (
     HostAnswer,
     HostRequest,
     Measurement,
+    PlacementAnswer,
+    PlacementRequest,
+    Profile,
+    ProfileRequest,
     Request,
 )
 
@@ -46,6 +51,8 @@ def answer(request: Request) -> Answer:
             return launch(request)
         if isinstance(request, HostRequest):
             return describe(request)
+        if isinstance(request, ProfileRequest | PlacementRequest):
+            return trace(request)
         from edgedl.runtime.device_parity import compare
 
         return compare(request)
@@ -62,6 +69,17 @@ def launch(case: Case) -> Measurement:
     from edgedl.runtime.measure import measure
 
     return measure(case, import_ns, _EMPTY)
+
+
+def trace(request: ProfileRequest | PlacementRequest) -> Profile | PlacementAnswer:
+    """Look at single nodes, which nothing else that is measured may wait for."""
+    if isinstance(request, PlacementRequest):
+        from edgedl.runtime.placed import locate_nodes
+
+        return locate_nodes(request)
+    from edgedl.runtime.profile import profile
+
+    return profile(request.case)
 
 
 def describe(request: HostRequest) -> HostAnswer:

@@ -1,0 +1,177 @@
+"""Profiles asked for and shown: time by operator, and each node beside what bounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgedl.bench.report import Table, show_ns
+from edgedl.bench.roofline import Floor, floor, model_floor, net_ns, overhead_ns
+from edgedl.devices import open_device
+from edgedl.runtime.errors import EdgedlError, WorkerError
+from edgedl.runtime.protocol import (
+    Answer,
+    Case,
+    Failure,
+    Limits,
+    NodeProfile,
+    Profile,
+    ProfileRequest,
+)
+
+TOP = 12
+# Below the trace's resolution a node's time says nothing of its rate.
+LEAST_NS = 1000.0
+
+
+def profile_cases(
+    cases: Sequence[Case], progress: Callable[[Case], None] = lambda case: None
+) -> list[Profile | Failure]:
+    """Profile each case in a fresh process, one after the other."""
+    answers: list[Profile | Failure] = []
+    for case in cases:
+        progress(case)
+        answer = _ask(case)
+        assert isinstance(answer, Profile | Failure)
+        answers.append(answer)
+    return answers
+
+
+def _ask(case: Case) -> Answer:
+    try:
+        return open_device(case.device).run(ProfileRequest(case))
+    except WorkerError as error:
+        return Failure(error.message, error.hint, error.exit_code)
+
+
+def encode_profiles(answers: Sequence[Profile | Failure]) -> bytes:
+    """Profiles as JSON lines, as the worker measured them."""
+    return msgspec.json.Encoder().encode_lines([a for a in answers if isinstance(a, Profile)])
+
+
+def first_failure(
+    cases: Sequence[Case], answers: Sequence[Profile | Failure]
+) -> EdgedlError | None:
+    """The first case that could not be profiled, as an error to end with."""
+    for case, answer in zip(cases, answers, strict=True):
+        if isinstance(answer, Failure):
+            return answer.error(f"{case.name}: ")
+    return None
+
+
+def by_operator(profile: Profile) -> Table:
+    """Time by operator, the most first."""
+    overhead, total = overhead_ns(profile), _total(profile)
+    operators: dict[str, list[NodeProfile]] = {}
+    for node in profile.nodes:
+        operators.setdefault(node.operator, []).append(node)
+    rows = sorted(
+        (
+            (sum(net_ns(n, overhead) for n in nodes), name, nodes)
+            for name, nodes in operators.items()
+        ),
+        reverse=True,
+    )
+    lines = tuple(
+        (name, str(len(nodes)), show_ns(time), _percent(time, total), _places(nodes))
+        for time, name, nodes in rows
+    )
+    headers = (f"{_title(profile)}: operator", "nodes", "time", "share", "provider")
+    return Table(headers, lines, prose=("provider",))
+
+
+def by_node(profile: Profile, top: int = TOP) -> Table:
+    """The nodes that take the most time, each beside its floor, and the sum of all."""
+    overhead, total = overhead_ns(profile), _total(profile)
+    ranked = sorted(profile.nodes, key=lambda node: -net_ns(node, overhead))
+    rows = [_row(node, net_ns(node, overhead), total, profile.limits) for node in ranked[:top]]
+    if ranked[top:]:
+        rest = sum(net_ns(node, overhead) for node in ranked[top:])
+        more = f"{len(ranked[top:])} more"
+        rows.append((more, "", show_ns(rest), _percent(rest, total), *[""] * 5))
+    least = model_floor(profile)
+    rows.append(
+        (
+            "untraced run", "", show_ns(profile.median_ns), "", "", "", "",
+            show_ns(least) if least is not None else "unknown",
+            _percent(least, profile.median_ns) if least is not None else "",
+        )
+    )  # fmt: skip
+    return Table(_HEADERS, tuple(rows), tuple(_notes(profile)), prose=("operator",))
+
+
+_HEADERS = (
+    "node", "operator", "time", "share", "GB/s", "GOP/s", "bound by", "floor", "of the limit",
+)  # fmt: skip
+
+
+def _row(node: NodeProfile, time: float, total: float, limits: Limits | None) -> tuple[str, ...]:
+    bound = Floor(None, "unknown") if limits is None else floor(node, limits)
+    cells = (_shorten(node.name), node.operator, show_ns(time), _percent(time, total))
+    least = "unknown" if bound.ns is None else show_ns(bound.ns)
+    if time < LEAST_NS:
+        return (*cells, "", "", bound.bound, least, "")
+    moved = None if node.parameter_bytes is None else node.parameter_bytes + node.moved_bytes
+    return (
+        *cells,
+        "unknown" if moved is None else f"{moved / time:.3g}",
+        "" if node.operations is None else f"{node.operations / time:.3g}",
+        bound.bound,
+        least,
+        "unknown" if bound.ns is None else _percent(bound.ns, time),
+    )
+
+
+def _notes(profile: Profile) -> list[str]:
+    overhead, limits = overhead_ns(profile), profile.limits
+    traced = sum(node.traced_ns for node in profile.nodes)
+    notes = [
+        f"{profile.runs} traced runs, {show_ns(traced)} each by the trace; untraced "
+        f"{show_ns(profile.median_ns)} in the same process: "
+        + (
+            f"{show_ns(overhead)} a node are taken off as the trace's own"
+            if overhead
+            else "nothing is taken off"
+        )
+    ]
+    if limits is None:
+        return [*notes, "limits are measured on the CPU only, and its trace tells launches here"]
+    threads = f"{limits.threads} thread{'s' * (limits.threads > 1)}"
+    return [
+        *notes,
+        f"limits with {threads}: constants ({limits.weights_bytes:,} bytes) "
+        f"{_giga(limits.weights)} GB/s, activations {_giga(limits.near)} GB/s, memory "
+        f"{_giga(limits.memory)} GB/s; float32 {_giga(limits.float32)} and int8 "
+        f"{_giga(limits.int8)} GOP/s",
+        f"{profile.host.processor}, {profile.host.cpus} CPUs, onnxruntime "
+        f"{profile.host.versions.get('onnxruntime', 'unknown')}",
+    ]
+
+
+def _title(profile: Profile) -> str:
+    case = profile.case
+    sizes = "".join(f" {axis} {size}" for axis, size in case.sizes.items())
+    return f"{Path(case.bundle).name} {case.variant}{sizes}"
+
+
+def _total(profile: Profile) -> float:
+    overhead = overhead_ns(profile)
+    return sum(net_ns(node, overhead) for node in profile.nodes)
+
+
+def _places(nodes: Sequence[NodeProfile]) -> str:
+    return ", ".join(dict.fromkeys(n.provider.removesuffix("ExecutionProvider") for n in nodes))
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def _giga(rate: float) -> str:
+    return f"{rate / 1e9:,.3g}" if rate < 1e12 else f"{rate / 1e9:,.0f}"
+
+
+def _shorten(name: str, most: int = 48) -> str:
+    return name if len(name) <= most else f"...{name[3 - most :]}"
