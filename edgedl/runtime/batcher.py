@@ -224,7 +224,8 @@ class Batcher:
             return None
         first = self._waiting[0]
         rows = sum(r.rows for r in self._waiting if r.sizes == first.sizes)
-        if rows >= self.max_batch or self._closed:
+        full = rows >= self.max_batch or len(self._waiting) >= self.max_queue
+        if full or self._closed:
             return 0
         return max(0.0, first.arrived + self.max_wait_s - asyncio.get_running_loop().time())
 

@@ -204,18 +204,36 @@ def test_values_that_fail_in_the_engine_fail_their_own_request_only(
     assert (stats.requests, stats.failed, stats.batches) == (3, 1, 1)
 
 
-def test_a_full_queue_refuses_at_once_and_says_what_to_do(classifier: runtime.Model) -> None:
+def test_a_full_queue_refuses_at_once_and_says_what_to_do(classifier_bundle: Path) -> None:
+    model = Gate(classifier_bundle)
+
     async def overfill(batcher: Batcher) -> None:
+        running = asyncio.create_task(batcher.run(image=classifier_images(1)[0]))
+        await until(model.entered.is_set)
         waiting = [asyncio.create_task(batcher.run(image=i)) for i in classifier_images(4)]
         await until(lambda: batcher.stats.waiting == 4)
         with pytest.raises(QueueFullError, match="4 requests wait") as caught:
             await batcher.run(image=classifier_images(1)[0])
         assert "max_queue" in caught.value.hint
-        await batcher.close()
-        assert [a["probabilities"].shape for a in await asyncio.gather(*waiting)] == [(3,)] * 4
+        model.opened.set()
+        answers = await asyncio.gather(running, *waiting)
+        assert [a["probabilities"].shape for a in answers] == [(3,)] * 5
 
-    _, stats = serve(classifier, overfill, max_batch=8, max_wait_s=LONG, max_queue=4)
-    assert (stats.requests, stats.refused, stats.batches) == (4, 1, 1)
+    _, stats = serve(model, overfill, max_wait_s=0, max_queue=4)
+    assert (stats.requests, stats.refused, stats.batches) == (5, 1, 2)
+
+
+def test_nobody_is_refused_while_the_model_has_nothing_to_do(classifier: runtime.Model) -> None:
+    """A queue smaller than a batch: once it is full, nobody waits for the deadline."""
+    answers, stats = serve(
+        classifier,
+        lambda b: together(b, *rows_of(classifier_images(3))),
+        max_batch=8,
+        max_wait_s=LONG,
+        max_queue=3,
+    )
+    assert [a["probabilities"].shape for a in answers] == [(3,)] * 3
+    assert stats.batches == 1
 
 
 def test_the_event_loop_goes_on_while_the_model_runs(classifier_bundle: Path) -> None:
