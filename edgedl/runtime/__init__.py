@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgedl.runtime.batcher import Batcher, BatcherStats
     from edgedl.runtime.bundle import Bundle, open_bundle
     from edgedl.runtime.classifier import Classifier, Prediction
+    from edgedl.runtime.device_parity import Proof, prove
     from edgedl.runtime.errors import (
         BundleError,
         BundleNotFoundError,
@@ -55,6 +56,7 @@ __all__ = [
     "ParityError",
     "Piece",
     "Prediction",
+    "Proof",
     "QueueFullError",
     "SchemaError",
     "Stream",
@@ -65,6 +67,7 @@ __all__ = [
     "WorkerError",
     "load",
     "open_bundle",
+    "prove",
 ]
 
 # From 1.29 on, onnxruntime writes an identifier of the device when it is imported, and
@@ -73,6 +76,7 @@ __all__ = [
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
+    **dict.fromkeys(("Proof", "prove"), "device_parity"),
     **dict.fromkeys(("Batcher", "BatcherStats"), "batcher"),
     **dict.fromkeys(("Bundle", "open_bundle"), "bundle"),
     **dict.fromkeys(("Manifest", "TensorSpec", "Variant"), "manifest"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedl.runtime.errors import InputError
-from edgedl.runtime.golden import Array
+from edgedl.runtime.golden import Array, Arrays
 from edgedl.runtime.manifest import ImageClassification
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ class Classifier:
             image: uint8 pixels, (height, width) or (height, width, channels), of the
                 size in `image_size`; scaled as the task says.
         """
-        values = self.model.run_feeds({self.task.input: self.prepare(image)})
+        return self.prediction(self.model.run_feeds({self.task.input: self.prepare(image)}))
+
+    def prediction(self, values: Arrays) -> Prediction:
+        """What a model's outputs say of the first image, where you ran what `prepare` gave."""
         labels, answer = self.task.labels, values[self.task.output][0]
         for decision in self.model.manifest.decisions:
             if decision.output == self.task.output:
