@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Tokens = Sequence[int]
 
+# Scores come at every position of a prompt, and only the last are needed: 64 MiB of float32.
+MOST_SCORES = 2**24
+
 
 class Context(Protocol):
     """Texts being read, a row each.
@@ -90,6 +93,10 @@ class TextModel:
     def least(self) -> int:
         """How many tokens a text must have for its next one to be asked for."""
         return self.time if isinstance(self.time, int) and not self.pairs else 1
+
+    def most(self, rows: int) -> int:
+        """How many tokens of so many texts are read in one call, where a state goes on."""
+        return 1 if self.time == 1 else max(1, MOST_SCORES // (rows * self._classes))
 
     @property
     def takes_rows(self) -> bool:
@@ -172,11 +179,10 @@ class StatefulContext:
 
     def _read_on(self, texts: Sequence[Tokens], state: Arrays) -> tuple[Array, Arrays]:
         """Read texts of one length from a state; none for the beginning."""
-        tokens = np.asarray(texts, self._model.dtype)
-        calls = np.split(tokens, tokens.shape[1], 1) if self._model.time == 1 else [tokens]
-        scores, state = self._model.run(calls[0], state)
-        for part in calls[1:]:
-            scores, state = self._model.run(part, state)
+        tokens, most = np.asarray(texts, self._model.dtype), self._model.most(len(texts))
+        scores, state = self._model.run(tokens[:, :most], state)
+        for start in range(most, tokens.shape[1], most):
+            scores, state = self._model.run(tokens[:, start : start + most], state)
         return scores, state
 
     def _go_on(self, rows: int, state: Arrays) -> None:

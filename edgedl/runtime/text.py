@@ -187,7 +187,7 @@ class _Text:
         self.token = self._choose(scores)
         piece = self._tokens[self.token]
         self._left -= 1
-        if not self._left:
+        if self._left <= 0:
             self.ended = True
         if self._stops is None:
             return piece

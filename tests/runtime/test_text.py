@@ -13,9 +13,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgedl import runtime
+from edgedl.runtime import context
 from edgedl.runtime.errors import EdgedlError, EngineError, InputError
 from edgedl.runtime.manifest import Decision, TensorSpec, TextGeneration, Vocabulary
-from edgedl.runtime.stops import StopFilter
 from tests.graphs import (
     H_IN,
     H_OUT,
@@ -243,20 +243,6 @@ def test_a_prompt_that_ends_in_a_stop_string_is_continued(
     assert "".join(generator.generate("ab", 3, seed=1, stop=["ab", "b" + whole[0]])) == whole[:3]
 
 
-def test_text_that_may_become_a_stop_string_is_held_until_it_is_known() -> None:
-    stops = StopFilter(["aab", "c d"])
-    assert [stops.push(piece) for piece in "xaaac"] == ["x", "", "", "a", "aa"]
-    assert stops.push(" e") == "c e"
-    assert (stops.push("aa"), stops.rest(), stops.rest()) == ("", "aa", "")
-    assert (stops.push("ya"), stops.push("a"), stops.ended) == ("y", "", False)
-    assert (stops.push("bc"), stops.ended, stops.rest()) == ("", True, "")
-
-
-def test_of_stop_strings_in_one_piece_the_first_ends_the_text() -> None:
-    stops = StopFilter(["late", "early"])
-    assert (stops.push("so early, so late"), stops.ended) == ("so ", True)
-
-
 def test_prompts_of_different_lengths_are_continued_as_if_alone(
     generator: runtime.TextGenerator,
 ) -> None:
@@ -322,6 +308,16 @@ def test_a_model_of_one_token_at_a_time_reads_a_prompt_step_by_step(tmp_path: Pa
     stepped = changed(tmp_path, inputs=(TensorSpec("tokens", "int64", ("batch", 1)), H_IN))
     assert "".join(stepped.generate("bcd ea", 9, temperature=0)) == greedy("bcd ea", 9)
     batch = stepped.generate_batch(PROMPTS, 9, temperature=0)
+    assert texts(batch, len(PROMPTS)) == [greedy(prompt, 9) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("scores", [1, 3 * len(TOKENS), 7 * len(TOKENS)])
+def test_a_long_prompt_is_read_in_parts(
+    generator: runtime.TextGenerator, monkeypatch: pytest.MonkeyPatch, scores: int
+) -> None:
+    monkeypatch.setattr(context, "MOST_SCORES", scores)
+    assert "".join(generator.generate("bcd ea", 9, temperature=0)) == greedy("bcd ea", 9)
+    batch = generator.generate_batch(PROMPTS, 9, temperature=0)
     assert texts(batch, len(PROMPTS)) == [greedy(prompt, 9) for prompt in PROMPTS]
 
 
