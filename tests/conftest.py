@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo_clone import make_clone
 from tests.graphs import write_classifier_bundle, write_text_bundle
 
 # A shell that starts pytest in the background has SIGINT ignored, and every child would
@@ -24,3 +25,9 @@ def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a text generator; read only."""
     return write_text_bundle(tmp_path_factory.mktemp("bundles") / "letters.bundle")
+
+
+@pytest.fixture(scope="session")
+def demo_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone after a short demo: two trained models and their bundles; read only."""
+    return make_clone(tmp_path_factory.mktemp("clone"))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.demo_clone import DEMO, run
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DEMO = [sys.executable, "-m", "benchmarks.demo", "--epochs", "1", "--launches", "2"]
 EDGEDL = [sys.executable, "-m", "edgedl"]
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.demo]
@@ -29,23 +28,9 @@ def commands() -> list[str]:
     return [" ".join(line.split()) for line in lines if line.strip()]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a clone after a short `make demo`."""
-    place = tmp_path_factory.mktemp("clone")
-    for name in ("models", "benchmarks", "edgedl"):
-        (place / name).symlink_to(ROOT / name)
-    done = run(DEMO, place)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (place / "demo-printed.txt").write_text(done.stdout)
-    return place
+@pytest.fixture
+def place(demo_clone: Path) -> Path:
+    return demo_clone
 
 
 def test_the_demo_leaves_what_the_readme_says(place: Path) -> None:
