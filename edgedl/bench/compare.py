@@ -257,4 +257,5 @@ def _circumstances(row: Row) -> dict[str, object]:
     settings = {} if first.settings is None else msgspec.to_builtins(first.settings)
     case = row.case
     durations = {"warm-up": f"{case.warmup_s:g} s", "least time": f"{case.least_s:g} s"}
-    return {**host, **versions, **settings, **durations}
+    machine = {"processor": host["processor"], "machine": host["machine"]}
+    return {**machine, **host, **versions, **settings, **durations}

@@ -58,11 +58,14 @@ def sentence(comparison: Comparison) -> str:
 
 
 def _launches(comparison: Comparison) -> str:
-    """How many launches an inconclusive comparison would have needed."""
-    if comparison.verdict != "inconclusive" or comparison.launches_to_tell is None:
+    """What an inconclusive comparison would have taken."""
+    needed = comparison.launches_to_tell
+    if comparison.verdict != "inconclusive" or needed is None:
         return ""
-    percent = 100 * (comparison.tell - 1)
-    return f"; {percent:.3g} % apart is told with about {comparison.launches_to_tell} launches"
+    percent = f"{100 * (comparison.tell - 1):.3g} %"
+    if needed <= min(comparison.launches):
+        return f"; {percent} would most likely have been told"
+    return f"; to tell {percent} apart takes about {needed} launches of each"
 
 
 def _notes(compared: Compared) -> list[str]:

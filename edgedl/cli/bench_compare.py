@@ -90,6 +90,9 @@ def run_versus(
     Raises:
         EdgedlError: A case failed, or the gate did.
     """
+    for path in (*request.bundles, *against):
+        if Path(path).is_file():
+            raise click.UsageError(f"{path} is a file: use --compare A.json B.json, without vs")
     if request.launches < 2:
         raise click.UsageError("a comparison needs --launches 2 at least")
     versus = plan_versus(request, against)
@@ -132,7 +135,12 @@ def compare_files(files: Sequence[str], wanted: Wanted) -> None:
         show(compared)
         if wanted.json_file is not None:
             Path(wanted.json_file).write_bytes(encode(compared))
-    finish(compared, [row for rows in runs for row in rows], wanted)
+    for file, rows in zip(files, runs, strict=True):
+        failure = first_failure(rows)
+        if failure is not None:
+            failure.message = f"{file}: {failure.message}"
+            raise failure
+    finish(compared, [], wanted)
 
 
 def read_rows(file: str) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgedl.bench.stats import (
     launches_to_tell,
@@ -16,6 +17,8 @@ from edgedl.bench.stats import (
     t_975,
     unpaired_ratio,
 )
+
+Floats = NDArray[np.float64]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,37 @@ def test_an_interval_holds_the_truth_in_95_of_100_trials(count: int) -> None:
         assert interval is not None
         held += interval.low <= 1e6 <= interval.high
     assert 0.93 <= held / 2000 <= 0.97
+
+
+def _two_groups(rng: np.random.Generator, count: int) -> Floats:
+    return np.where(rng.random(count) < 0.3, 0.3, -0.3 * 0.3 / 0.7)
+
+
+SPREADS = {
+    "lognormal": lambda rng, count: rng.normal(0, 0.05, count),
+    "heavy tails": lambda rng, count: 0.03 * rng.standard_t(3, count),
+    "two groups": _two_groups,
+    "only slower": lambda rng, count: rng.exponential(0.05, count) - 0.05,
+}
+
+
+@pytest.mark.parametrize(
+    ("spread", "count", "least"),
+    [("heavy tails", 3, 0.94), ("heavy tails", 5, 0.94), ("heavy tails", 20, 0.94),
+     ("two groups", 10, 0.92), ("two groups", 20, 0.93),
+     ("only slower", 5, 0.87), ("only slower", 20, 0.91)],
+)  # fmt: skip
+def test_an_interval_holds_the_truth_whatever_launches_differ_by(
+    spread: str, count: int, least: float
+) -> None:
+    rng = np.random.default_rng(count)
+    held = 0
+    for _ in range(2000):
+        centres = 1e6 * np.exp(SPREADS[spread](rng, count))
+        interval = median_interval([[round(centre)] for centre in centres])
+        assert interval is not None
+        held += interval.low <= 1e6 <= interval.high
+    assert least <= held / 2000 <= 0.985
 
 
 def test_one_launch_says_nothing_about_the_next() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgedl.bench.plan import Row, encode_rows
-from edgedl.runtime.protocol import Case
-from tests.bench.measurements import measurement
+from edgedl.runtime.protocol import Case, Failure
+from tests.bench.measurements import health, measurement
 from tests.cli.conftest import Edgedl, assert_one_error
 
 QUICK = ("--launches", 2, "--seconds", 0.01, "--threads", 1)
@@ -70,6 +70,12 @@ def test_sides_that_do_not_fit_are_wrong_usage(edgedl: Edgedl, bundles: tuple[st
     assert "vs" in result.stderr
 
 
+def test_files_are_no_sides(edgedl: Edgedl, before: Path) -> None:
+    result = edgedl("bench", before, "vs", before)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--compare A.json B.json" in " ".join(result.stderr.split())
+
+
 def test_one_launch_is_no_comparison(edgedl: Edgedl, classifier_bundle: Path) -> None:
     result = edgedl("bench", classifier_bundle, "vs", classifier_bundle, "--launches", 1)
     assert result.exit_code == 2
@@ -112,6 +118,29 @@ def test_two_files_are_compared(
         assert_one_error(result.stderr, "x fp32: B takes")
     else:
         assert result.stderr == ""
+
+
+def test_a_case_that_failed_ends_it_and_the_file_is_named(
+    edgedl: Edgedl, before: Path, tmp_path: Path
+) -> None:
+    after = tmp_path / "after.jsonl"
+    failed = Row(Case("x.bundle", "fp32"), (), Failure("out of memory", "a smaller batch", 1))
+    after.write_bytes(encode_rows([failed]))
+    result = edgedl("bench", "--compare", before, after, "--fail-above", "5%")
+    assert result.exit_code == 1
+    assert "invalid, B: out of memory" in result.stdout
+    assert_one_error(result.stderr, "after.jsonl: fp32: out of memory", hint="a smaller batch")
+
+
+def test_a_machine_that_throttled_is_no_pass(edgedl: Edgedl, before: Path, tmp_path: Path) -> None:
+    after = tmp_path / "after.jsonl"
+    case = Case("x.bundle", "fp32")
+    hot = measurement(case, health=health(bits=0x4))
+    after.write_bytes(encode_rows([Row(case, (hot, hot))]))
+    result = edgedl("bench", "--compare", before, after, "--fail-above", "5%")
+    assert result.exit_code == 1
+    assert_one_error(result.stderr, "nothing was compared")
+    assert "throttling" in result.stderr
 
 
 def test_what_one_file_lacks_is_told_as_json_too(
