@@ -9,6 +9,7 @@ import click
 
 from edgedl import __version__
 from edgedl.cli.terminal import one_line_errors
+from edgedl.runtime.errors import EdgedlError
 
 # verb -> what the overview says of it
 VERBS = {
@@ -31,7 +32,15 @@ class Verbs(click.Group):
         """Import one verb."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"edgedl.cli.{cmd_name}").command
+        try:
+            command: click.Command = import_module(f"edgedl.cli.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            if error.name != "edgedl.export":
+                raise
+            raise EdgedlError(
+                "this is a device's edgedl, which has no exporter",
+                "export where the model is: pip install 'edgedl[export]' there",
+            ) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
