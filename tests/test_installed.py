@@ -63,11 +63,11 @@ def test_a_device_needs_the_runtime_and_nothing_else(tmp_path: Path) -> None:
     )
     assert parity.returncode == 0, parity.stderr
     assert "ok" in parity.stdout
-    export = subprocess.run(
-        [edgedl, "export", "model.keras", "-o", "x.bundle"],
-        capture_output=True, text=True, cwd=tmp_path, env=ALONE, check=False,
-    )  # fmt: skip
-    assert export.returncode == 1
-    assert "Traceback" not in export.stderr
-    assert "has no exporter" in export.stderr
-    assert "pip install" in export.stderr
+    for words in (["export", "model.keras", "-o", "x.bundle"], ["bench", str(bundle)]):
+        done = subprocess.run(
+            [edgedl, *words], capture_output=True, text=True, cwd=tmp_path, env=ALONE, check=False
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "this is a device's edgedl" in done.stderr
+        assert "pip install" in done.stderr

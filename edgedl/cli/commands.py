@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -32,15 +34,7 @@ class Verbs(click.Group):
         """Import one verb."""
         if cmd_name not in VERBS:
             return None
-        try:
-            command: click.Command = import_module(f"edgedl.cli.{cmd_name}").command
-        except ModuleNotFoundError as error:
-            if error.name != "edgedl.export":
-                raise
-            raise EdgedlError(
-                "this is a device's edgedl, which has no exporter",
-                "export where the model is: pip install 'edgedl[export]' there",
-            ) from None
+        command: click.Command = import_module(f"edgedl.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -50,8 +44,22 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; errors end here."""
-        with one_line_errors():
+        with one_line_errors(), _parts_left_out():
             return super().invoke(ctx)
+
+
+@contextmanager
+def _parts_left_out() -> Iterator[None]:
+    """A device's wheel holds only some of edgedl (see `edgedl.deploy.wheel`): say which."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("edgedl."):
+            raise
+        raise EdgedlError(
+            f"this is a device's edgedl, without {error.name}",
+            "do that where the model is, or install the whole: pip install 'edgedl[cpu,cli]'",
+        ) from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

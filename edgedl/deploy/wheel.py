@@ -1,4 +1,4 @@
-"""The device's wheel: edgedl without the exporter, made from the edgedl that is installed.
+"""The device's wheel: what proves and runs bundles, made from the edgedl that is installed.
 
     python -m edgedl.deploy.wheel dist
 
@@ -8,6 +8,7 @@ wheel of that number; it satisfies `edgedl==0.1.0` all the same.
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import sys
@@ -20,8 +21,10 @@ from pathlib import Path
 import edgedl
 
 LABEL = "runtime"
-# What stays on the machine that has the model, and the extras that only that needs.
-LEFT_OUT = ("export", "deploy")
+# What a device does by itself: the rest of edgedl stays where the model is, and asks the
+# device's worker.
+VERBS = ("inspect", "parity", "run")
+LEFT_OUT = ("edgedl.export", "edgedl.deploy")
 EXTRAS = ("cpu", "gpu", "cli", "image")
 # The earliest time that a zip can hold: equal content is to give equal bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -58,10 +61,42 @@ def write_runtime_wheel(folder: Path) -> Path:
 
 
 def _package() -> dict[str, bytes]:
-    """The package's source files that a device needs, by path."""
+    """The source files that a device needs, by path in the package.
+
+    The runtime, the verbs, and whatever of edgedl these import, directly or not.
+    """
     root = Path(edgedl.__file__).parent
-    paths = (path.relative_to(root) for path in sorted(root.rglob("*.py")))
-    return {p.as_posix(): (root / p).read_bytes() for p in paths if p.parts[0] not in LEFT_OUT}
+    runtime = (f"edgedl.runtime.{path.stem}" for path in (root / "runtime").glob("*.py"))
+    wanted = ["edgedl.__main__", "edgedl.cli.commands", *runtime]
+    wanted += [f"edgedl.cli.{verb}" for verb in VERBS]
+    found: dict[str, bytes] = {}
+    while wanted:
+        file = _source(root, wanted.pop())
+        if file is not None and (name := file.relative_to(root).as_posix()) not in found:
+            found[name] = file.read_bytes()
+            wanted += _imports(found[name])
+    return dict(sorted(found.items()))
+
+
+def _source(root: Path, module: str) -> Path | None:
+    """A module's file; None for a name in a module, and for what is left out."""
+    if module.startswith(LEFT_OUT):
+        return None
+    path = root.joinpath(*module.split(".")[1:])
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _imports(source: bytes) -> list[str]:
+    """The modules of edgedl that a file imports anywhere, and the packages they are in."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    own = [name for name in names if name.startswith("edgedl")]
+    return own + [name.rpartition(".")[0] for name in own if "." in name]
 
 
 def _metadata(version: str) -> str:
