@@ -127,31 +127,38 @@ class Clock(Struct, frozen=True):
     one that only rose, 0.5 for one that fell to half.
     """
 
-    cpu: int
     readings: int
     low_khz: int
     high_khz: int
-    kept: float
+    kept: float = 1.0
+
+
+class Seen(Struct, frozen=True, omit_defaults=True):
+    """What any of a launch's looks saw, the first and last reading included; None is unknown.
+
+    `bits` are a Raspberry Pi's that were set at any time, `new_bits` those that were set in
+    one look and not in the one before it. `hottest` is in degrees Celsius. `clocks` are by CPU.
+    """
+
+    bits: int | None = None
+    new_bits: int = 0
+    under_voltage: bool | None = None
+    cooling: bool | None = None
+    hottest: float | None = None
+    clocks: dict[int, Clock] = {}
 
 
 class Report(Struct, frozen=True, omit_defaults=True):
-    """A launch's health. Durations are in nanoseconds, None is unknown.
+    """A launch's health. Durations are in nanoseconds.
 
     `grown` is what the counters grew by in `elapsed_ns`. `looks` were taken between runs and
-    cost `look_ns` together; the rest is what they saw, `before` and `after` included: `bits`
-    are a Raspberry Pi's that were set at any time, `new_bits` those that were set in one look
-    and not in the one before it.
+    cost `look_ns` together.
     """
 
     before: Health
     after: Health
+    seen: Seen
     grown: Counters
     elapsed_ns: int
     looks: int = 0
     look_ns: int = 0
-    bits: int | None = None
-    new_bits: int | None = None
-    under_voltage: bool | None = None
-    cooling: bool | None = None
-    hottest: float | None = None
-    clocks: tuple[Clock, ...] = ()

@@ -52,18 +52,19 @@ def kinds(reasons: Sequence[str]) -> list[str]:
 
 
 def _live_bits(report: Report) -> str:
-    return bit_names(report.bits or 0)
+    return bit_names(report.seen.bits or 0)
 
 
 def _new_bits(report: Report) -> str:
     """Bits set meanwhile that no look caught live."""
-    new = ((report.new_bits or 0) >> 16) & ~(report.bits or 0)
+    new = (report.seen.new_bits >> 16) & ~(report.seen.bits or 0)
     return f"{said} for a moment" if (said := bit_names(new)) else ""
 
 
 def _alarm(report: Report) -> str:
     """The same board's alarm, where its bits don't tell already."""
-    return "under-voltage" if report.under_voltage and not (report.bits or 0) & 0x10001 else ""
+    seen = report.seen
+    return "under-voltage" if seen.under_voltage and not (seen.bits or 0) & 0x10001 else ""
 
 
 def _throttle_events(report: Report) -> str:
@@ -71,33 +72,34 @@ def _throttle_events(report: Report) -> str:
 
 
 def _cooling(report: Report) -> str:
-    return "the kernel held the processor back for heat" if report.cooling else ""
+    return "the kernel held the processor back for heat" if report.seen.cooling else ""
 
 
 def _fallen_clock(report: Report) -> str:
-    worst = min(report.clocks, key=lambda clock: clock.kept, default=None)
-    if worst is None or worst.kept >= KEPT_SHARE:
+    clocks = report.seen.clocks
+    worst = min(clocks, key=lambda number: clocks[number].kept, default=None)
+    if worst is None or clocks[worst].kept >= KEPT_SHARE:
         return ""
-    return f"the clock of CPU {worst.cpu} fell to {worst.kept:.0%} of {ghz(worst.high_khz)}"
+    clock = clocks[worst]
+    return f"the clock of CPU {worst} fell to {clock.kept:.0%} of {ghz(clock.high_khz)}"
 
 
 def _capped_clock(report: Report) -> str:
     """A clock that was low all along: throttled before it was first looked at."""
-    cpus = {cpu.number: cpu for cpu in report.before.cpus}
-    for clock in report.clocks:
-        kept = _kept_khz(cpus.get(clock.cpu), report.before)
-        if kept is not None and clock.high_khz < KEPT_SHARE * kept:
-            return f"CPU {clock.cpu} ran at {ghz(clock.high_khz)}, which can keep {ghz(kept)}"
+    for cpu in report.before.cpus:
+        clock, kept = report.seen.clocks.get(cpu.number), _kept_khz(cpu, report.before)
+        if clock is not None and kept is not None and clock.high_khz < KEPT_SHARE * kept:
+            return f"CPU {cpu.number} ran at {ghz(clock.high_khz)}, which can keep {ghz(kept)}"
     return ""
 
 
-def _kept_khz(cpu: Cpu | None, health: Health) -> int | None:
+def _kept_khz(cpu: Cpu, health: Health) -> int | None:
     """What a busy CPU can be expected to keep; None where nothing tells.
 
     The governor must want it: only `performance` always does. A clock that boosts may go to
     its highest for a while and on a core or two, and keeps no more than its base.
     """
-    if cpu is None or cpu.governor != "performance" or health.boosts is None:
+    if cpu.governor != "performance" or health.boosts is None:
         return None
     limits = [cpu.base_khz, cpu.most_khz] if health.boosts else [cpu.most_khz]
     known = [khz for khz in limits if khz is not None]
@@ -155,7 +157,7 @@ def _cautions(report: Report) -> list[str]:
     since_boot = bit_names((before.throttled or 0) >> 16)
     if since_boot:
         found.append(f"since boot, before this: {since_boot}")
-    if any(cpu.khz for cpu in before.cpus) and not report.clocks:
+    if any(cpu.khz for cpu in before.cpus) and not report.seen.clocks:
         found.append("no CPU was busy for long enough to judge its clock")
     if report.grown.swapped_pages and not _swap(report):
         found.append(f"swap: the machine moved {_mebibytes(report.grown.swapped_pages)}")
@@ -190,8 +192,8 @@ def describe_health(report: Report | None) -> str:
         return "health: unknown"
     governors = sorted({cpu.governor for cpu in report.before.cpus if cpu.governor})
     said = [f"governor {' and '.join(governors)}"] if governors else []
-    if report.hottest is not None:
-        said.append(f"at most {report.hottest:.0f} °C")
+    if report.seen.hottest is not None:
+        said.append(f"at most {report.seen.hottest:.0f} °C")
     lacking = unknowns(report)
     return "; ".join([*said, f"{', '.join(lacking)}: unknown"] if lacking else said)
 

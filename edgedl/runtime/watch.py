@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from itertools import accumulate, pairwise
-from operator import or_
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from edgedl.runtime.health import Clock, Health, Report, Ticks, cpu_sensors
+from edgedl.runtime.health import Clock, Health, Report, Seen, Ticks, cpu_sensors
 from edgedl.runtime.sensors import (
     cooling_files,
     cpu_directory,
@@ -71,10 +68,11 @@ class Watch:
         self._sensors = cpu_sensors(temperature_files(root))
         at = {n: cpu_directory(root, n) / "cpufreq/scaling_cur_freq" for n in self._numbers}
         self._clocks = {number: file for number, file in at.items() if file.is_file()}
-        self._glances: list[Glance] = []
-        self._look_ns = 0
-        self._due_ns = 0
+        self._looks = self._look_ns = self._due_ns = 0
         self._before = read_health(root, self._numbers)
+        self._seen, self._bits = Seen(), self._before.throttled
+        self._latest: Glance | None = None
+        self._take(_as_glance(self._before))
         self._counters = read_counters(root, self._numbers)
         self._ticks = read_ticks(root)
         self._begin_ns = time.perf_counter_ns()
@@ -87,13 +85,20 @@ class Watch:
         """
         if now_ns >= self._due_ns:
             self._due_ns = now_ns + self._interval_ns
-            self._glances.append(self._glance())
+            self._latest = self._take(self._glance())
+            self._looks += 1
             self._look_ns += time.perf_counter_ns() - now_ns
 
     @property
     def latest(self) -> Glance | None:
         """What the last look saw; None before the first."""
-        return self._glances[-1] if self._glances else None
+        return self._latest
+
+    def _take(self, glance: Glance) -> Glance:
+        """Add it to what was seen: a launch may last for days, and keeps no list."""
+        self._seen = fold(self._seen, glance, self._bits)
+        self._bits = self._bits if glance.throttled is None else glance.throttled
+        return glance
 
     def _glance(self) -> Glance:
         temperatures = read_temperatures(self._sensors)
@@ -116,37 +121,54 @@ class Watch:
     def report(self) -> Report:
         """What was seen; reads everything once more."""
         elapsed_ns = time.perf_counter_ns() - self._begin_ns
-        glances = (*self._glances, self._glance())
+        self._take(self._glance())
         grown = read_counters(self._root, self._numbers) - self._counters
         after = read_health(self._root, self._numbers)
-        seen = (_as_glance(self._before), *glances, _as_glance(after))
-        bits = [glance.throttled for glance in seen if glance.throttled is not None]
+        self._take(_as_glance(after))
         return Report(
-            before=self._before,
-            after=after,
-            grown=grown,
+            self._before,
+            after,
+            self._seen,
+            grown,
             elapsed_ns=elapsed_ns,
-            looks=len(self._glances),
+            looks=self._looks,
             look_ns=self._look_ns,
-            bits=reduce(or_, bits) if bits else None,
-            new_bits=reduce(or_, (b & ~a for a, b in pairwise(bits)), 0) if bits else None,
-            under_voltage=_ever(glance.under_voltage for glance in seen),
-            cooling=_ever(glance.cooling for glance in seen),
-            hottest=max((g.temperature for g in seen if g.temperature is not None), default=None),
-            clocks=follow_clocks([glance.clocks for glance in glances]),
         )
+
+
+def fold(seen: Seen, glance: Glance, bits: int | None) -> Seen:
+    """What was seen until now and in one more look, with the bits that were known before it."""
+    now = glance.throttled
+    temperatures = [t for t in (seen.hottest, glance.temperature) if t is not None]
+    clocks = {number: _add(seen.clocks.get(number), khz) for number, khz in glance.clocks.items()}
+    return Seen(
+        bits=seen.bits if now is None else (seen.bits or 0) | now,
+        new_bits=seen.new_bits | (0 if now is None or bits is None else now & ~bits),
+        under_voltage=_ever(seen.under_voltage, glance.under_voltage),
+        cooling=_ever(seen.cooling, glance.cooling),
+        hottest=max(temperatures, default=None),
+        clocks={**seen.clocks, **clocks},
+    )
+
+
+def _ever(before: bool | None, now: bool | None) -> bool | None:
+    """Whether it was set at any time; None where that was never known."""
+    return before if now is None else before or now
+
+
+def _add(clock: Clock | None, khz: int) -> Clock:
+    """A clock with one more reading."""
+    if clock is None:
+        return Clock(1, khz, khz)
+    high = max(clock.high_khz, khz)
+    kept = min(clock.kept, round(khz / high, 3))
+    return Clock(clock.readings + 1, min(clock.low_khz, khz), high, kept)
 
 
 def _as_glance(health: Health) -> Glance:
     return Glance(
         health.throttled, health.under_voltage, health.cooling, health.temperature, clocks={}
     )
-
-
-def _ever(flags: Iterable[bool | None]) -> bool | None:
-    """Whether any was set; None where none is known."""
-    known = [flag for flag in flags if flag is not None]
-    return any(known) if known else None
 
 
 def busy_cpus(before: Mapping[int, Ticks], after: Mapping[int, Ticks]) -> list[int]:
@@ -158,15 +180,3 @@ def busy_cpus(before: Mapping[int, Ticks], after: Mapping[int, Ticks]) -> list[i
         if total >= LEAST_TICKS and spent.busy + spent.stolen >= BUSY_SHARE * total:
             found.append(number)
     return sorted(found)
-
-
-def follow_clocks(glances: Sequence[Mapping[int, int]]) -> tuple[Clock, ...]:
-    """Every CPU's readings in the order they were taken, as one `Clock` each."""
-    numbers = sorted({number for clocks in glances for number in clocks})
-    return tuple(_clock(n, [clocks[n] for clocks in glances if n in clocks]) for n in numbers)
-
-
-def _clock(cpu: int, khz: Sequence[int]) -> Clock:
-    highest = accumulate(khz, max)
-    kept = min(now / high for now, high in zip(khz, highest, strict=True))
-    return Clock(cpu, len(khz), min(khz), max(khz), round(kept, 3))

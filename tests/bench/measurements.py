@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgedl.runtime.health import Counters, Health, Report
+from edgedl.runtime.health import Counters, Health, Report, Seen
 from edgedl.runtime.host import Host
 from edgedl.runtime.manifest import OutputParity
 from edgedl.runtime.protocol import Case, Measurement
@@ -28,7 +28,6 @@ def measurement(case: Case, samples_ns: Sequence[int] = (1000,) * 20, **fields: 
     return Measurement(case=case, host=HOST, samples_ns=tuple(samples_ns), **given)
 
 
-def health(**fields: Any) -> Report:
+def health(before: Health | None = None, **seen: Any) -> Report:
     """A launch's health, all of it unknown unless said otherwise."""
-    unknown = {"before": Health(), "after": Health(), "grown": Counters(), "elapsed_ns": 10**9}
-    return Report(**{**unknown, **fields})
+    return Report(before or Health(), Health(), Seen(**seen), Counters(), 10**9)

@@ -110,6 +110,7 @@ def program(root: Path, script: str) -> Path:
         ("echo throttled=0x0", 0),
         ("echo VCHI initialization failed >&2; exit 1", None),
         ("echo error=1", None),
+        ("echo throttled=0x1; exit 1", None),
     ],
 )
 def test_where_there_is_no_file_the_program_is_asked(
@@ -126,7 +127,7 @@ def test_the_program_is_left_alone_where_the_file_tells(tmp_path: Path) -> None:
 
 def test_a_program_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgedl.runtime.sensors.VCGENCMD_LIMIT_S", 0.1)
-    assert read_health(program(tmp_path, "exec sleep 60"), []).throttled is None
+    assert read_health(program(tmp_path, "sleep 3; echo throttled=0x1"), []).throttled is None
 
 
 def test_counters_are_this_processs_and_its_cpus(tmp_path: Path) -> None:

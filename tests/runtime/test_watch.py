@@ -64,7 +64,7 @@ def test_a_steady_launch_is_valid_and_without_caution(tmp_path: Path) -> None:
     assert unknowns(report) == []
     assert describe_health(report) == "governor performance; at most 59 °C"
     assert report.looks == 3
-    assert report.clocks[0].readings == 4  # with the one for the report
+    assert report.seen.clocks[0].readings == 4  # with the one for the report
 
 
 def test_looks_are_an_interval_apart(tmp_path: Path) -> None:
@@ -117,6 +117,21 @@ def test_a_bit_set_before_is_a_caution_only(tmp_path: Path) -> None:
     assert cautions([report]) == ["since boot, before this: soft temperature limit"]
 
 
+def test_a_board_without_the_file_is_asked_before_and_after_only(tmp_path: Path) -> None:
+    program = tmp_path / "usr/bin/vcgencmd"
+    says = f"#!/bin/sh\necho asked >> {tmp_path}/asked; echo throttled=0x"
+    board = {name: content for name, content in STEADY.items() if name != THROTTLED}
+    grow(tmp_path, {**board, "usr/bin/vcgencmd": f"{says}10000"})
+    program.chmod(0o755)
+    watch = Watch(tmp_path, [0])
+    watch.look(0)
+    watch.look(INTERVAL_NS)
+    program.write_text(f"{says}50000\n")
+    report = watch.report()
+    assert reasons_invalid([report]) == ["throttling: throttled for a moment"]
+    assert (tmp_path / "asked").read_text().split() == ["asked"] * 2
+
+
 def test_where_the_bits_are_unreadable_the_alarm_tells(tmp_path: Path) -> None:
     report = watched(tmp_path, {**STEADY, THROTTLED: ""}, {ALARM: "1"}, {ALARM: "0"})
     assert reasons_invalid([report]) == ["throttling: under-voltage"]
@@ -132,6 +147,13 @@ def test_cooling_by_the_kernel_is_invalid(tmp_path: Path, when: str) -> None:
     start, step = ({**board, **hot}, {f"{at}/cur_state": "0"}) if when == "before" else (board, hot)
     report = watched(tmp_path / "hot", start, step, {f"{at}/cur_state": "0"})
     assert reasons_invalid([report]) == ["throttling: the kernel held the processor back for heat"]
+
+
+def test_an_alarm_beside_the_bits_adds_nothing(tmp_path: Path) -> None:
+    past = watched(tmp_path / "past", {**STEADY, THROTTLED: "10000", ALARM: "1"}, {})
+    assert reasons_invalid([past]) == []
+    live = watched(tmp_path / "live", {**STEADY, THROTTLED: "1", ALARM: "1"}, {})
+    assert reasons_invalid([live]) == ["throttling: under-voltage"]
 
 
 def test_an_x86_processor_that_slowed_down_is_invalid(tmp_path: Path) -> None:
@@ -165,7 +187,7 @@ def test_the_clock_of_an_idle_cpu_says_nothing(tmp_path: Path) -> None:
     report = watched(tmp_path, STEADY, {}, half_idle, after=stat(37, idle=40))
     assert reasons_invalid([report]) == []
     idle = watched(tmp_path / "idle", STEADY, stat(0, idle=25), after=stat(0, idle=50))
-    assert idle.clocks == ()
+    assert idle.seen.clocks == {}
     assert cautions([idle]) == ["no CPU was busy for long enough to judge its clock"]
 
 
@@ -205,7 +227,9 @@ def test_a_limit_below_the_processors_own_is_a_caution(tmp_path: Path) -> None:
 def test_steal_is_a_share_of_the_time_the_cpu_was_wanted(
     tmp_path: Path, stolen: int, invalid: list[str], cautious: list[str]
 ) -> None:
-    report = watched(tmp_path, STEADY, {}, after=stat(100, idle=10_000, stolen=stolen))
+    until_now = {**STEADY, **stat(0, stolen=500)}
+    after = stat(100, idle=10_000, stolen=500 + stolen)
+    report = watched(tmp_path, until_now, stat(25, stolen=500), after=after)
     assert reasons_invalid([report]) == invalid
     assert cautions([report]) == cautious
 
