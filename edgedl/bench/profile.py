@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgedl.bench.report import Table, show_ns
-from edgedl.bench.roofline import Floor, floor, model_floor, net_ns, overhead_ns
+from edgedl.bench.roofline import Floor, all_bytes, floor, model_floor, net_ns, overhead_ns
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError, WorkerError
 from edgedl.runtime.protocol import (
@@ -46,9 +46,9 @@ def _ask(case: Case) -> Answer:
         return Failure(error.message, error.hint, error.exit_code)
 
 
-def encode_profiles(answers: Sequence[Profile | Failure]) -> bytes:
+def encode_profiles(profiles: Sequence[Profile]) -> bytes:
     """Profiles as JSON lines, as the worker measured them."""
-    return msgspec.json.Encoder().encode_lines([a for a in answers if isinstance(a, Profile)])
+    return msgspec.json.Encoder().encode_lines(profiles)
 
 
 def first_failure(
@@ -75,10 +75,10 @@ def by_operator(profile: Profile) -> Table:
         reverse=True,
     )
     lines = tuple(
-        (name, str(len(nodes)), show_ns(time), _percent(time, total), _places(nodes))
+        (name, str(len(nodes)), _show_net(time), _percent(time, total), _places(nodes))
         for time, name, nodes in rows
     )
-    headers = (f"{_title(profile)}: operator", "nodes", "time", "share", "provider")
+    headers = ("operator", "nodes", "time", "share", "provider")
     return Table(headers, lines, prose=("provider",))
 
 
@@ -90,7 +90,7 @@ def by_node(profile: Profile, top: int = TOP) -> Table:
     if ranked[top:]:
         rest = sum(net_ns(node, overhead) for node in ranked[top:])
         more = f"{len(ranked[top:])} more"
-        rows.append((more, "", show_ns(rest), _percent(rest, total), *[""] * 5))
+        rows.append((more, "", _show_net(rest), _percent(rest, total), *[""] * 5))
     least = model_floor(profile)
     rows.append(
         (
@@ -109,18 +109,18 @@ _HEADERS = (
 
 def _row(node: NodeProfile, time: float, total: float, limits: Limits | None) -> tuple[str, ...]:
     bound = Floor(None, "unknown") if limits is None else floor(node, limits)
-    cells = (_shorten(node.name), node.operator, show_ns(time), _percent(time, total))
+    cells = (_shorten(node.name), node.operator, _show_net(time), _percent(time, total))
     least = "unknown" if bound.ns is None else show_ns(bound.ns)
     if time < LEAST_NS:
         return (*cells, "", "", bound.bound, least, "")
-    moved = None if node.parameter_bytes is None else node.parameter_bytes + node.moved_bytes
+    moved = all_bytes(node)
     return (
         *cells,
-        "unknown" if moved is None else f"{moved / time:.3g}",
+        "unknown" if moved is None else f"{moved / time:.3g}" * bool(moved),
         "" if node.operations is None else f"{node.operations / time:.3g}",
         bound.bound,
         least,
-        "unknown" if bound.ns is None else _percent(bound.ns, time),
+        "unknown" if bound.ns is None else _percent(bound.ns, time) * bool(bound.ns),
     )
 
 
@@ -145,12 +145,31 @@ def _notes(profile: Profile) -> list[str]:
         f"{_giga(limits.weights)} GB/s, activations {_giga(limits.near)} GB/s, memory "
         f"{_giga(limits.memory)} GB/s; float32 {_giga(limits.float32)} and int8 "
         f"{_giga(limits.int8)} GOP/s",
+        *_beaten(profile, limits),
         f"{profile.host.processor}, {profile.host.cpus} CPUs, onnxruntime "
         f"{profile.host.versions.get('onnxruntime', 'unknown')}",
     ]
 
 
-def _title(profile: Profile) -> str:
+def _beaten(profile: Profile, limits: Limits) -> list[str]:
+    """That a limit can't be one."""
+    overhead = overhead_ns(profile)
+    times = {node.name: net_ns(node, overhead) for node in profile.nodes}
+    beaten = [
+        node.name
+        for node in profile.nodes
+        if times[node.name] >= LEAST_NS and (floor(node, limits).ns or 0) > 1.1 * times[node.name]
+    ]
+    if not beaten:
+        return []
+    return [
+        f"{_shorten(beaten[0])} was faster than its limit, which was measured too low: "
+        "profile again when nothing else runs here"
+    ]
+
+
+def title(profile: Profile) -> str:
+    """Which case a profile is of."""
     case = profile.case
     sizes = "".join(f" {axis} {size}" for axis, size in case.sizes.items())
     return f"{Path(case.bundle).name} {case.variant}{sizes}"
@@ -163,6 +182,10 @@ def _total(profile: Profile) -> float:
 
 def _places(nodes: Sequence[NodeProfile]) -> str:
     return ", ".join(dict.fromkeys(n.provider.removesuffix("ExecutionProvider") for n in nodes))
+
+
+def _show_net(time: float) -> str:
+    return show_ns(time) if time >= LEAST_NS else "< 1 us"
 
 
 def _percent(part: float, whole: float) -> str:

@@ -27,11 +27,13 @@ def floor(node: NodeProfile, limits: Limits) -> Floor:
     """A node's least time on this machine.
 
     Constants come from wherever the whole model's constants lie, being read once a run;
-    activations were written a moment ago and are in the nearest cache.
+    activations were written a moment ago and are in the nearest cache, and what a recurrent
+    layer reads step by step may be there too.
     """
     if node.parameter_bytes is None:
         return Floor(None, "unknown")
-    read = 1e9 * (node.parameter_bytes / limits.weights + node.moved_bytes / limits.near)
+    again = node.moved_bytes + node.reread_bytes
+    read = 1e9 * (node.parameter_bytes / limits.weights + again / limits.near)
     rate = {"float32": limits.float32, "int8": limits.int8}.get(node.arithmetic)
     if node.operations is None or rate is None:
         return Floor(read, "bytes" if read else "nothing")
@@ -39,11 +41,25 @@ def floor(node: NodeProfile, limits: Limits) -> Floor:
     return Floor(max(read, computed), "operations" if computed > read else "bytes")
 
 
+def all_bytes(node: NodeProfile) -> int | None:
+    """What a node reads and writes in a run; None where a part is unknown."""
+    if node.parameter_bytes is None:
+        return None
+    return node.parameter_bytes + node.reread_bytes + node.moved_bytes
+
+
 def overhead_ns(profile: Profile) -> float:
-    """What tracing adds to each call of a node: what the nodes take more than an untraced run."""
+    """What tracing adds to each call of a node, at most.
+
+    All nodes together take that much more than an untraced run; and no node's time is less
+    than what tracing added to it, the lightest one's neither.
+    """
     calls = sum(node.calls for node in profile.nodes)
+    if not calls:
+        return 0.0
     excess = sum(node.traced_ns for node in profile.nodes) - profile.median_ns
-    return max(0.0, excess) / calls if calls else 0.0
+    lightest = min(node.traced_ns / node.calls for node in profile.nodes if node.calls)
+    return min(max(0.0, excess) / calls, lightest)
 
 
 def net_ns(node: NodeProfile, overhead: float) -> float:

@@ -28,7 +28,8 @@ from edgedl.cli.bench_compare import (
     run_versus,
     split_sides,
 )
-from edgedl.cli.bench_options import comparison_options
+from edgedl.cli.bench_options import comparison_options, profile_option
+from edgedl.cli.bench_profile import run_profile
 from edgedl.cli.options import Parsed, axis_size, counts, device_option, variant_option
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.protocol import Case
@@ -85,6 +86,7 @@ from edgedl.runtime.protocol import Case
     metavar="FILE",
     help="Write raw samples and the machine as JSON lines; - prints them instead of the table.",
 )
+@profile_option
 @comparison_options
 def command(json_file: str | None, **options: Any) -> None:
     """Measure a bundle's variants in fresh processes.
@@ -98,8 +100,10 @@ def command(json_file: str | None, **options: Any) -> None:
     edgedl bench text.bundle:fp32 vs text.bundle:int8-dynamic
     edgedl bench main.bundle vs branch.bundle --fail-above 5%
     edgedl bench --compare before.jsonl after.jsonl
+    edgedl bench digits.bundle --profile --variant fp32 --threads 1
     """
     bundles, against = split_sides(options.pop("bundles"))
+    profiles = options.pop("profile")
     as_files, above, strict = (options.pop(n) for n in ("as_files", "fail_above", "strict"))
     check_options(click.get_current_context(), compares=bool(as_files or against))
     wanted = Wanted(json_file, None if above is None else Gate(above, strict))
@@ -108,6 +112,9 @@ def command(json_file: str | None, **options: Any) -> None:
         return
     threads = options.pop("threads") or (None,)
     request = BenchRequest(bundles, threads=threads, **options)
+    if profiles:
+        run_profile(request, json_file, both=bool(against))
+        return
     if against:
         run_versus(request, against, measure, wanted)
         return

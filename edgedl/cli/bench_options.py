@@ -48,3 +48,11 @@ def comparison_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+profile_option = click.option(
+    "--profile",
+    is_flag=True,
+    help="Instead of timings: time by operator, and how far each node is from what this machine "
+    "does at most.",
+)

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from edgedl.bench.report import Table
 from edgedl.cli.evidence import search_table, show_quality, show_top1
-from edgedl.cli.options import bundle_argument, json_flag
+from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
+from edgedl.cli.placement import show_placement
 from edgedl.cli.terminal import print_table, shorten
 from edgedl.cli.verdicts import show_least_noise
 from edgedl.runtime.bundle import open_bundle
@@ -21,12 +23,36 @@ from edgedl.runtime.paired import shortage
 @click.command()
 @bundle_argument
 @json_flag
-def command(bundle: str, as_json: bool) -> None:
+@click.option(
+    "--placement",
+    is_flag=True,
+    help="Instead: which node runs on which provider, as one run in a fresh process tells.",
+)
+@variant_option
+@device_option
+@click.pass_context
+def command(
+    context: click.Context,
+    bundle: str,
+    as_json: bool,
+    placement: bool,
+    variants: tuple[str, ...],
+    devices: tuple[str, ...],
+) -> None:
     """Show what a bundle holds: tensors, variants, evidence and where it came from.
+
+    With --placement, every node that ONNX Runtime runs, after its own fusions, and where.
 
     \b
     edgedl inspect digits.bundle
+    edgedl inspect digits.bundle --placement --device openvino+cpu --variant int8-dynamic
     """
+    if placement:
+        show_placement(bundle, variants, devices, as_json)
+        return
+    for name, option in (("variants", "--variant"), ("devices", "--device")):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} goes with --placement")
     manifest = open_bundle(bundle).manifest
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())

@@ -1,8 +1,8 @@
 """What this machine does at most: bytes it reads and operations it computes, per second.
 
 Measured, not looked up: a data sheet knows nothing of the virtual machine, the memory that was
-fitted or the clock that the heat leaves. Each is the best of several short windows, since a
-limit is what is reached when nothing disturbs.
+fitted or the clock that the heat leaves. Each is the best of several short windows, in rounds
+some time apart, since a limit is what is reached when nothing disturbs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 
 import numpy as np
@@ -22,9 +23,9 @@ from edgedl.runtime.protocol import Limits
 from edgedl.runtime.settings import Settings
 
 NEAR_BYTES = 32 << 10  # half of the smallest first-level cache and a second one beside it
-MEMORY_BYTES = 256 << 20
-WINDOWS, WINDOW_S = 5, 0.02
-PRODUCT_S = 0.15
+MEMORY_BYTES = 128 << 20
+ROUNDS, WINDOWS, WINDOW_S = 3, 5, 0.01
+PRODUCT_S = 0.05
 SIZE = 512
 ROWS = (256, 1024)  # many threads want many rows, one thread's cache few
 # y (rows, 512) = x (rows, 512) times a constant (512, 512) that the model fills itself when it is
@@ -47,25 +48,29 @@ def measure_limits(threads: int | None, weights_bytes: int) -> Limits:
     threads = Settings(threads).resolved().threads or 1
     weights = max(weights_bytes, NEAR_BYTES * threads)
     memory = min(MEMORY_BYTES, max(describe_host().memory // 8, 32 << 20))
-    return Limits(
-        threads=threads,
-        weights_bytes=weights,
-        memory_bytes=memory,
-        near=read_rate(NEAR_BYTES * threads, threads),
-        weights=read_rate(weights, threads),
-        memory=read_rate(max(memory, weights), threads),
-        float32=product_rate(FLOAT32_MODEL, np.dtype(np.float32), threads),
-        int8=product_rate(INT8_MODEL, np.dtype(np.uint8), threads),
-    )
+    parts = [
+        _split(size, threads) for size in (NEAR_BYTES * threads, weights, max(memory, weights))
+    ]
+    products = [
+        _product(FLOAT32_MODEL, np.dtype(np.float32), threads),
+        _product(INT8_MODEL, np.dtype(np.uint8), threads),
+    ]
+    rounds = [[*map(read_rate, parts), *(product() for product in products)] for _ in range(ROUNDS)]
+    return Limits(threads, weights, memory, *map(max, zip(*rounds, strict=True)))
 
 
-def read_rate(size: int, threads: int) -> float:
-    """Bytes per second that threads read together, each its own part of `size` bytes, again
-    and again: from whichever cache that fits into.
+def _split(size: int, threads: int) -> list[Array]:
+    """Each thread's part of `size` bytes."""
+    return [_passes(max(size // threads, 1 << 12)) for _ in range(threads)]
+
+
+def read_rate(parts: Sequence[Array]) -> float:
+    """Bytes per second that threads read together, each its own part, again and again.
+
+    They come from whichever cache the part fits into.
     """
-    parts = [_passes(max(size // threads, 1 << 12)) for _ in range(threads)]
-    barrier = Barrier(threads)
-    with ThreadPoolExecutor(threads) as pool:
+    barrier = Barrier(len(parts))
+    with ThreadPoolExecutor(len(parts)) as pool:
         windows = [
             sum(pool.map(lambda part: _read_window(part, barrier), parts)) for _ in range(WINDOWS)
         ]
@@ -94,21 +99,21 @@ def _read_window(part: Array, barrier: Barrier) -> float:
     return reads * part.size / (now - begin)
 
 
-def product_rate(model: str, dtype: np.dtype[np.generic], threads: int) -> float:
+def _product(model: str, dtype: np.dtype[np.generic], threads: int) -> Callable[[], float]:
     """Operations per second of ONNX Runtime's matrix product; two per multiplication."""
     from edgedl.runtime.session import open_session
 
     settings = Settings(threads, spinning=True)
     session = open_session(base64.b64decode(model), "cpu", settings, "the matrix product")
-    return max(_product_rate(session.run, np.ones((rows, SIZE), dtype)) for rows in ROWS)
+    inputs = [{"a": np.ones((rows, SIZE), dtype)} for rows in ROWS]
+    runs = [(partial(session.run, None, x), x["a"].size) for x in inputs]
+    return lambda: max(_product_rate(run, size) for run, size in runs)
 
 
-def _product_rate(
-    run: Callable[[Sequence[str] | None, dict[str, Array]], object], x: Array
-) -> float:
+def _product_rate(run: Callable[[], object], size: int) -> float:
     best, begin = float("inf"), time.perf_counter()
     while time.perf_counter() - begin < PRODUCT_S:
         before = time.perf_counter()
-        run(None, {"a": x})
+        run()
         best = min(best, time.perf_counter() - before)
-    return 2 * x.size * SIZE / best
+    return 2 * size * SIZE / best

@@ -42,6 +42,22 @@ def arithmetic(operator: str, inputs: Tensors) -> str:
     return "float32" if "float" in kinds and not kinds & {"float16", "double"} else ""
 
 
+def reread_bytes(operator: str, inputs: Tensors, outputs: Tensors) -> int:
+    """Constants that a recurrent layer reads once more for every step after its first.
+
+    A step needs the one before it, so the state's kernel R (third input, after X and W) is
+    read anew each time. Where its size isn't known, nothing is counted.
+    """
+    gates = _GATES.get(operator)
+    if gates is None or len(inputs) < 3 or len(inputs[0].shape) != 3 or not outputs:
+        return 0
+    kernel, units = inputs[2], outputs[0].shape[-1]
+    wide = {"float": 4, "float16": 2, "double": 8, "int8": 1, "uint8": 1}.get(kernel.dtype, 0)
+    if len(kernel.shape) != 3 or prod(kernel.shape[1:]) != gates * units**2:
+        return 0
+    return (inputs[0].shape[0] - 1) * prod(kernel.shape) * wide
+
+
 def _matmul(inputs: Tensors, outputs: Tensors) -> int | None:
     """C (..., M, N) = A (..., M, K) B: 2 |C| K.
 
@@ -120,6 +136,8 @@ def _attention(inputs: Tensors, outputs: Tensors) -> int | None:
     return 2 * lead * first[-2] * keys[-2] * (first[-1] + values[-1])
 
 
+_GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3, "RNN": 1}
+
 # Operators with arithmetic to speak of. The rest move data.
 OPERATIONS: dict[str, Count] = {
     **dict.fromkeys(
@@ -131,9 +149,7 @@ OPERATIONS: dict[str, Count] = {
         ("Conv", "FusedConv", "ConvInteger", "QLinearConv", "NhwcConv", "NhwcFusedConv"), _conv
     ),
     "ConvTranspose": _conv_transpose,
-    **dict.fromkeys(("LSTM", "DynamicQuantizeLSTM"), _recurrent(4)),
-    "GRU": _recurrent(3),
-    "RNN": _recurrent(1),
+    **{operator: _recurrent(gates) for operator, gates in _GATES.items()},
     **dict.fromkeys(("Attention", "QAttention", "MultiHeadAttention"), _attention),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from edgedl.runtime.limits import measure_limits
 from edgedl.runtime.loops import collection_off, warm_up
 from edgedl.runtime.manifest import Variant
 from edgedl.runtime.modes import Loaded, load_variant
-from edgedl.runtime.operations import OPERATIONS, arithmetic, count_operations
+from edgedl.runtime.operations import OPERATIONS, arithmetic, count_operations, reread_bytes
 from edgedl.runtime.protocol import Case, NodeProfile, Profile
 from edgedl.runtime.providers import CPU, match_device
 from edgedl.runtime.settings import Settings
@@ -92,7 +92,7 @@ def _trace_beside(
     """Untraced runs' nanoseconds and traced runs' steps, both warmed up, blocks in turn."""
     warm_up(lambda: traced.run(inputs), 0)
     warm_up(loaded.run, case.warmup_s)
-    per_block = _runs_per_block(_timed(loaded), case, nodes)
+    per_block = _runs_per_block(min(_timed(loaded) for _ in range(5)), case, nodes)
     plain_ns: list[int] = []
     with collection_off():
         for _ in range(BLOCKS):
@@ -148,6 +148,7 @@ def _node(
         moved_bytes=sum(moved for _, moved in sizes),
         operations=None if not counted or None in counted else sum(c or 0 for c in counted),
         arithmetic=arithmetic(operator, seen[0].args.inputs) if any(counted) else "",
+        reread_bytes=sum(reread_bytes(operator, e.args.inputs, e.args.outputs) for e in seen),
     )
 
 

@@ -218,8 +218,9 @@ class NodeProfile(Struct, frozen=True):
     """One node of the graph that ONNX Runtime runs, after its own fusions; all per run.
 
     `traced_ns` is what the trace says, its own overhead included. `parameter_bytes` are the
-    constants it reads, `moved_bytes` activations it reads and writes; of an operator that only
-    looks at its input anew, none. `operations` are counted from shapes
+    constants it reads, `reread_bytes` those that the further steps of a recurrent layer read
+    again, `moved_bytes` activations it reads and writes; of an operator that only looks at its
+    input anew, none. `operations` are counted from shapes
     (`edgedl.runtime.operations`), None where they aren't, and `arithmetic` says whose peak
     bounds them. None is unknown.
     """
@@ -233,13 +234,14 @@ class NodeProfile(Struct, frozen=True):
     moved_bytes: int
     operations: int | None = None
     arithmetic: str = ""
+    reread_bytes: int = 0
 
 
 class Limits(Struct, frozen=True):
     """What the machine does at most, as measured with `threads` threads; per second.
 
     `near` are bytes read from a buffer that stays in the nearest cache, `weights` from one of
-    `weights_bytes`, `memory` from one past every cache where memory allows. `float32` and
+    `weights_bytes`, `memory` from one of `memory_bytes`, past most caches. `float32` and
     `int8` are operations of ONNX Runtime's own matrix products.
     """
 

@@ -58,6 +58,24 @@ def test_what_tracing_adds_is_taken_off_each_node() -> None:
     assert overhead_ns(profile(DENSE, median_ns=9000)) == 0
 
 
+def test_tracing_adds_no_more_than_the_lightest_node_took() -> None:
+    view = node("view", "Reshape", 2000)
+    assert overhead_ns(profile(DENSE, view, median_ns=3000)) == 2000
+
+
+def test_a_recurrent_layer_reads_its_state_kernel_at_every_step() -> None:
+    fields = {"parameter_bytes": 4000, "operations": 200_000, "arithmetic": "float32"}
+    assert floor(node("lstm", "LSTM", 9, **fields, reread_bytes=63_000), LIMITS).ns == 10_300
+
+
+def test_a_limit_that_was_beaten_is_told() -> None:
+    assert (
+        "dense was faster than its limit, which was measured too low"
+        in by_node(profile(DENSE, median_ns=3000)).notes[2]
+    )
+    assert len(by_node(profile(DENSE, median_ns=9000)).notes) == 3
+
+
 def test_a_models_floor_is_the_sum_or_unknown() -> None:
     relu = node("relu", "Relu", 4000, moved_bytes=80)
     assert model_floor(profile(DENSE, relu, median_ns=6000)) == 4108
@@ -71,7 +89,7 @@ def test_the_table_shows_the_most_first_and_how_far_each_is_from_its_limit() -> 
     traced = profile(*relus, DENSE, median_ns=8500 - 2000)
     table = by_node(traced, top=2)
     assert table.rows[0] == ("dense", "Gemm", "5 us", "77 %", "1", "40", "bytes", "4.1 us", "82 %")
-    assert table.rows[1][:4] == ("relu0", "Relu", "500 ns", "8 %")
+    assert table.rows[1][:4] == ("relu0", "Relu", "< 1 us", "8 %")
     assert table.rows[1][-1] == ""  # below what the trace can tell
     assert table.rows[2][:4] == ("2 more", "", "1 us", "15 %")
     assert table.rows[3] == ("untraced run", "", "6.5 us", "", "", "", "", "4.12 us", "63 %")

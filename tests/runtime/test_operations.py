@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgedl.runtime.operations import Tensor, arithmetic, count_operations
+from edgedl.runtime.operations import Tensor, arithmetic, count_operations, reread_bytes
 
 
 def tensors(*shapes: tuple[int, ...], dtype: str = "float") -> list[Tensor]:
@@ -81,3 +81,13 @@ def test_what_cannot_be_known_is_not_guessed(
 )
 def test_whose_peak_bounds_them(operator: str, inputs: list[Tensor], whose: str) -> None:
     assert arithmetic(operator, inputs) == whose
+
+
+def test_a_recurrent_layers_state_kernel_is_read_at_every_step() -> None:
+    x, w, r = tensors((7, 1, 64), (1, 1024, 64), (1, 1024, 256))
+    (y,) = tensors((7, 1, 1, 256))
+    assert reread_bytes("LSTM", [x, w, r], [y]) == 6 * 1024 * 256 * 4
+    quantised = Tensor("int8", (1, 256, 1024))
+    assert reread_bytes("DynamicQuantizeLSTM", [x, w, quantised], [y]) == 6 * 1024 * 256
+    assert reread_bytes("LSTM", tensors((7, 1, 64), (1, 2048), (1, 1, 256)), [y]) == 0  # packed
+    assert reread_bytes("Gemm", [x, w, r], [y]) == 0

@@ -61,6 +61,7 @@ def test_a_dense_layers_bytes_and_operations(classifier_bundle: Path, batch: int
 def test_a_recurrent_layers_operations_grow_with_the_steps(text_bundle: Path) -> None:
     profile = profiled(Case(str(text_bundle), "fp32", sizes={"batch": 2, "time": 3}, **QUICK))
     assert only(profile, "RNN").operations == 2 * 3 * 2 * HIDDEN * (4 + HIDDEN)
+    assert only(profile, "RNN").reread_bytes == 2 * 4 * HIDDEN * HIDDEN
     assert only(profile, "MatMul", "Gemm").operations == 2 * 3 * 2 * HIDDEN * VOCABULARY
     assert only(profile, "Gather").parameter_bytes == 4 * 3 * 2 * 4  # the rows looked up
 
