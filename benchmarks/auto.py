@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.demo import Choices, steps
 from benchmarks.kept import RESULTS, keep
 from benchmarks.show import run_shown
+from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.report import Table, markdown, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
@@ -127,6 +128,7 @@ def compare(model: str, wanted: Wanted) -> Result:
     failure = first_failure(rows)
     if failure is not None:
         raise failure
+    say_invalid(rows)
     lines = tuple(_line(row, files[row.case.label][1]) for row in rows)
     return Result(model, best.name, lines, manifest.search)
 

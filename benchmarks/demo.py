@@ -201,7 +201,7 @@ def compare(rows: list[Row]) -> Table:
         "load leaves out onnxruntime's import, but a framework's includes its own",
         *table.notes,
     )
-    return Table(headers, lines, notes)
+    return Table(headers, lines, notes, table.prose)
 
 
 def _p50(row: Row) -> float | None:

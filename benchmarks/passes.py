@@ -22,6 +22,7 @@ import numpy as np
 from msgspec import structs
 
 from benchmarks.pass_models import SUBJECTS, Subject
+from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, run_cases
 from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import Ratio, paired_ratio
@@ -130,6 +131,7 @@ def measure(subject: Subject, bundle: Path, launches: int) -> list[Line]:
         cases = [Case(str(bundle), n, threads=1, sizes=sizes, least_s=LEAST_S) for n in names]
         rows = run_cases(cases, launches, progress=lambda case: line.show(case.variant))
         line.clear()
+        say_invalid(rows)
         lines += _lines(subject, sizes, rows)
     return lines
 

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.kept import RESULTS, keep
+from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import paired_ratio
@@ -95,6 +96,7 @@ def pairs(demo: Path, launches: int) -> tuple[Cost, ...]:
     failure = first_failure(rows)
     if failure is not None:
         raise failure
+    say_invalid(rows)
     return tuple(_cost(*both) for both in zip(rows[::2], rows[1::2], strict=True))
 
 
