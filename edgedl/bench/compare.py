@@ -60,6 +60,14 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """One row's times over another's; the spread of a round's log ratio, a standard deviation."""
+
+    ratio: Ratio
+    spread: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """Two rows to compare, whether they share rounds, and A launched again beside A."""
 
@@ -67,7 +75,7 @@ class Pair:
     a: Row
     b: Row
     paired: bool = False
-    noise: Ratio | None = None
+    noise: Beside | None = None
 
 
 def compare_run(rows: Sequence[Row], tell: float = TELL) -> Compared:
@@ -132,15 +140,15 @@ def _without_twins(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.side is None or row.side.role != "again"]
 
 
-def _twin_noise(side: dict[str, Row]) -> Ratio | None:
+def _twin_noise(side: dict[str, Row]) -> Beside | None:
     """A's twin beside A, which were launched in the same rounds."""
     again = side.get("again")
     if again is None or why_invalid(again) or why_invalid(side["a"]):
         return None
-    return paired_ratio(*_rounds(again, side["a"]))
+    return beside(again, side["a"], paired=True)
 
 
-def _noises(ours: Sequence[Row], a: Sequence[Row], again: Sequence[Row]) -> list[Ratio | None]:
+def _noises(ours: Sequence[Row], a: Sequence[Row], again: Sequence[Row]) -> list[Beside | None]:
     """What each of A's rows may differ by from itself: in another run, else in its own."""
     by = _by_pair(ours)
     noises = [
@@ -150,7 +158,7 @@ def _noises(ours: Sequence[Row], a: Sequence[Row], again: Sequence[Row]) -> list
     repeated = _without_twins(again)
     for i, j in match_cases([r.case for r in a], [r.case for r in repeated]).pairs:
         if not (why_invalid(a[i]) or why_invalid(repeated[j])):
-            noises[i] = unpaired_ratio(medians(repeated[j]), medians(a[i]))
+            noises[i] = beside(repeated[j], a[i], paired=False)
     return noises
 
 
@@ -171,8 +179,9 @@ def compare_pair(pair: Pair, tell: float = TELL) -> Comparison:
     for name, row in ((pair.names.a, pair.a), (pair.names.b, pair.b)):
         if reason := why_invalid(row):
             return Comparison(verdict="invalid", reason=f"{name}: {reason}", **facts)
-    ratio, spread = _ratio(pair)
-    noise = None if pair.noise is None else pair.noise.reach
+    found = beside(pair.b, pair.a, pair.paired)
+    ratio = None if found is None else found.ratio
+    noise = None if pair.noise is None else pair.noise.ratio.reach
     verdict, reason = judge(ratio, noise)
     return Comparison(
         verdict=verdict,
@@ -181,7 +190,7 @@ def compare_pair(pair: Pair, tell: float = TELL) -> Comparison:
         b_ns=median([m.samples_ns for m in pair.b.measurements]),
         ratio=ratio,
         noise=noise,
-        launches_to_tell=None if spread is None else launches_to_tell(tell, spread, bool(noise)),
+        launches_to_tell=None if found is None else _needed(found, pair.noise, tell),
         same_machine=_machine(pair.a) == _machine(pair.b),
         cautions=differences(pair.a, pair.b),
         **facts,
@@ -221,16 +230,25 @@ def _rounds(ours: Row, theirs: Row) -> tuple[list[float | None], list[float | No
     return [a for a, _ in rounds], [b for _, b in rounds]
 
 
-def _ratio(pair: Pair) -> tuple[Ratio | None, float | None]:
-    """The ratio, and the spread of a round's log ratio as a standard deviation."""
-    a, b = np.log(medians(pair.a)), np.log(medians(pair.b))
-    if min(a.size, b.size) < 2:
-        return None, None
-    if pair.paired:
-        both = min(a.size, b.size)
-        return paired_ratio(*_rounds(pair.b, pair.a)), float((b[:both] - a[:both]).std(ddof=1))
-    spread = float(np.sqrt(a.var(ddof=1) + b.var(ddof=1)))
-    return unpaired_ratio(medians(pair.b), medians(pair.a)), spread
+def beside(ours: Row, theirs: Row, paired: bool) -> Beside | None:
+    """How much of another row's time a row takes; None from fewer than two launches of each."""
+    a, b = np.log(medians(ours)), np.log(medians(theirs))
+    both = min(a.size, b.size)
+    if paired:
+        ratio = paired_ratio(*_rounds(ours, theirs))
+    else:
+        ratio = unpaired_ratio(medians(ours), medians(theirs))
+    if ratio is None:
+        return None
+    variance = (a[:both] - b[:both]).var(ddof=1) if paired else a.var(ddof=1) + b.var(ddof=1)
+    return Beside(ratio, float(np.sqrt(variance)))
+
+
+def _needed(found: Beside, noise: Beside | None, tell: float) -> int:
+    """How many launches would tell, by the larger spread of the pair's and the twin's."""
+    if noise is None:
+        return launches_to_tell(tell, found.spread)
+    return launches_to_tell(tell, max(found.spread, noise.spread), beside_twin=True)
 
 
 def _machine(row: Row) -> tuple[str, str]:

@@ -64,7 +64,9 @@ def _launches(comparison: Comparison) -> str:
         return ""
     percent = f"{100 * (comparison.tell - 1):.3g} %"
     if needed <= min(comparison.launches):
-        return f"; {percent} would most likely have been told"
+        if (comparison.noise or 1) < comparison.tell:
+            return f"; {percent} would most likely have been told"
+        return f": too much to tell {percent} apart"
     return f"; to tell {percent} apart takes about {needed} launches of each"
 
 

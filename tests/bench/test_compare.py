@@ -208,6 +208,15 @@ def test_an_inconclusive_sentence_says_how_many_launches_it_takes() -> None:
     assert f"to tell 5 % apart takes about {comparison.launches_to_tell} launches of each" in said
 
 
+def test_a_twin_that_varies_more_says_that_more_launches_are_needed() -> None:
+    a, _, b = versus(1.0, spread=0.005)
+    wild = structs.replace(row(FP32, launches(1, spread=0.1, seed=5)), side=Side(0, "again"))
+    comparison = only([a, wild, b])
+    assert comparison.launches_to_tell is not None
+    assert comparison.launches_to_tell > 30
+    assert "to tell 5 % apart takes about" in sentence(comparison)
+
+
 def test_an_inconclusive_sentence_of_launches_enough_says_so() -> None:
     comparison = only(versus(1.0, spread=0.005))
     assert comparison.verdict == "inconclusive"
