@@ -116,9 +116,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             "; interval of the median by Student's t over launches"
         )
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
+        here = [h for row in done if row.case.device == done[0].case.device for h in row.health]
         notes.append(
             f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}, {versions}; "
-            f"{describe_health(done[0].measurements[0].health)}"
+            f"{describe_health(here)}"
         )
         notes += [f"caution: {said}" for said in cautions([h for row in done for h in row.health])]
     return notes

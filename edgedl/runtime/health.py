@@ -68,14 +68,14 @@ class Counters(Struct, frozen=True):
     """What only ever grows: read twice, the difference belongs to the time between.
 
     `ticks` are those of the CPUs this process may use, `throttle_events` an x86 processor's
-    (cores and packages), `swapped_pages` the whole machine's, in and out, `major_faults` this
+    (cores and packages), `swapped_bytes` the whole machine's, in and out, `major_faults` this
     process's, `waited_ns` how long its main thread stood in line for a CPU, `held_ns` how long
     its cgroup was held back for having used up its quota.
     """
 
     ticks: Ticks | None = None
     throttle_events: int | None = None
-    swapped_pages: int | None = None
+    swapped_bytes: int | None = None
     major_faults: int | None = None
     waited_ns: int | None = None
     held_ns: int | None = None

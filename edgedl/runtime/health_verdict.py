@@ -10,9 +10,8 @@
 | swap | 1 MiB and more, or any that this process waited for | any |
 | waiting for a CPU, or for a quota | | 2 % and more of a launch |
 
-A tenth of the clock is a tenth of p50, more than most differences one benches for, and more
-than the 3 % that a clock is rounded or read off by. Steal hits few of the short runs and all
-of the long ones: at 5 % a percentile may be the neighbour's, below it is spread over launches.
+A tenth of the clock is a tenth of p50, more than most differences one benches for. Steal hits
+few of the short runs and all of the long ones: from 5 % on, p95 may be the neighbour's.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ KEPT_SHARE = 0.9
 STEAL_INVALID, STEAL_CAUTION = 0.05, 0.01
 # A tick is 10 ms: a single one is a tenth of a short launch.
 STEAL_LEAST_TICKS = 3
-SWAP_PAGES = 256  # of 4 KiB: 1 MiB
+SWAP_BYTES = 1 << 20
 WAITED_CAUTION = 0.02
 
 
@@ -107,9 +106,9 @@ def _kept_khz(cpu: Cpu, health: Health) -> int | None:
 
 
 def _swap(report: Report) -> str:
-    pages = report.grown.swapped_pages or 0
-    if pages >= SWAP_PAGES or (pages and report.grown.major_faults):
-        return f"the machine moved {_mebibytes(pages)}"
+    moved = report.grown.swapped_bytes or 0
+    if moved >= SWAP_BYTES or (moved and report.grown.major_faults):
+        return f"the machine moved {_mebibytes(moved)}"
     return ""
 
 
@@ -159,42 +158,36 @@ def _cautions(report: Report) -> list[str]:
         found.append(f"since boot, before this: {since_boot}")
     if any(cpu.khz for cpu in before.cpus) and not report.seen.clocks:
         found.append("no CPU was busy for long enough to judge its clock")
-    if report.grown.swapped_pages and not _swap(report):
-        found.append(f"swap: the machine moved {_mebibytes(report.grown.swapped_pages)}")
+    if report.grown.swapped_bytes and not _swap(report):
+        found.append(f"swap: the machine moved {_mebibytes(report.grown.swapped_bytes)}")
     return found
 
 
 def unknowns(report: Report) -> list[str]:
     """What this machine doesn't tell, by the names that notes and docs use."""
     health = report.before
+    throttling = (health.throttled, health.under_voltage, health.cooling, health.throttle_events)
     told = {
         "governor": any(cpu.governor for cpu in health.cpus),
         "frequency": any(cpu.khz for cpu in health.cpus),
         "temperature": health.temperature is not None,
-        "throttling": any(
-            fact is not None
-            for fact in (
-                health.throttled,
-                health.under_voltage,
-                health.cooling,
-                health.throttle_events,
-            )
-        ),
+        "throttling": any(fact is not None for fact in throttling),
         "steal": report.grown.ticks is not None,
-        "swap": report.grown.swapped_pages is not None,
+        "swap": report.grown.swapped_bytes is not None,
     }
     return [name for name, known in told.items() if not known]
 
 
-def describe_health(report: Report | None) -> str:
-    """Governor, temperature and what is unknown, as the note on the machine says it."""
-    if report is None:
+def describe_health(reports: Sequence[Report]) -> str:
+    """One machine's governor, highest temperature and what is unknown, as a note says it."""
+    if not reports:
         return "health: unknown"
-    governors = sorted({cpu.governor for cpu in report.before.cpus if cpu.governor})
+    governors = sorted({c.governor for r in reports for c in r.before.cpus if c.governor})
     said = [f"governor {' and '.join(governors)}"] if governors else []
-    if report.seen.hottest is not None:
-        said.append(f"at most {report.seen.hottest:.0f} °C")
-    lacking = unknowns(report)
+    hottest = max((r.seen.hottest for r in reports if r.seen.hottest is not None), default=None)
+    if hottest is not None:
+        said.append(f"at most {hottest:.0f} °C")
+    lacking = dict.fromkeys(name for report in reports for name in unknowns(report))
     return "; ".join([*said, f"{', '.join(lacking)}: unknown"] if lacking else said)
 
 
@@ -221,5 +214,5 @@ def ghz(khz: int) -> str:
     return f"{khz / 1e6:.3g} GHz"
 
 
-def _mebibytes(pages: int) -> str:
-    return f"{pages / SWAP_PAGES:.2g} MiB"
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.2g} MiB"

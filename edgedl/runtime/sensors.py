@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from mmap import PAGESIZE
 from pathlib import Path
 
 from edgedl.runtime.health import Counters, Cpu, Health, Ticks
@@ -164,7 +165,7 @@ def read_counters(root: Path = Path("/"), numbers: Iterable[int] | None = None) 
     """What grows while something runs: steal, throttling events, swap, faults, waiting."""
     ticks = read_ticks(root)
     own = [ticks[n] for n in (usable_numbers() if numbers is None else numbers) if n in ticks]
-    swapped = [_field(root / "proc/vmstat", name) for name in ("pswpin", "pswpout")]
+    moved = [_field(root / "proc/vmstat", name) for name in ("pswpin", "pswpout")]
     # Behind the program's name, which may hold blanks and parentheses: state is field 3, the
     # process's major faults are field 12 (proc.rst, table 1-4).
     fields = text(root / "proc/self/stat").rpartition(")")[2].split()
@@ -172,7 +173,7 @@ def read_counters(root: Path = Path("/"), numbers: Iterable[int] | None = None) 
     return Counters(
         sum(own, Ticks(0, 0, 0)) if own else None,
         _throttle_events(root),
-        swapped_pages=None if None in swapped else sum(n for n in swapped if n is not None),
+        swapped_bytes=None if None in moved else sum(n for n in moved if n) * PAGESIZE,
         major_faults=_number(fields[9]) if len(fields) > 9 else None,
         waited_ns=_number(waited[1]) if len(waited) > 1 else None,
         held_ns=_held_ns(root),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_counters_are_this_processs_and_its_cpus(tmp_path: Path) -> None:
     counters = read_counters(tmp_path, [0, 1])
     assert counters.ticks is not None
     assert (counters.ticks.busy, counters.ticks.idle, counters.ticks.stolen) == (164, 845, 8)
-    assert counters.swapped_pages == 42
+    assert counters.swapped_bytes == 42 * PAGESIZE
     assert counters.major_faults == 17
     assert counters.waited_ns == 48680
 

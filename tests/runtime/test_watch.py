@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_steady_launch_is_valid_and_without_caution(tmp_path: Path) -> None:
     assert reasons_invalid([report]) == []
     assert cautions([report]) == []
     assert unknowns(report) == []
-    assert describe_health(report) == "governor performance; at most 59 °C"
+    assert describe_health([report]) == "governor performance; at most 59 °C"
     assert report.looks == 3
     assert report.seen.clocks[0].readings == 4  # with the one for the report
 
@@ -243,20 +244,20 @@ def test_steal_is_judged_over_all_launches_of_a_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pages", "faults", "invalid", "cautious"),
+    ("kibibytes", "faults", "invalid", "cautious"),
     [
         (0, 0, [], []),
         (0, 3, [], []),  # a file's pages, not swap
-        (64, 0, [], ["swap: the machine moved 0.25 MiB"]),
-        (64, 3, ["swap: the machine moved 0.25 MiB"], []),
-        (512, 0, ["swap: the machine moved 2 MiB"], []),
+        (256, 0, [], ["swap: the machine moved 0.25 MiB"]),
+        (256, 3, ["swap: the machine moved 0.25 MiB"], []),
+        (2048, 0, ["swap: the machine moved 2 MiB"], []),
     ],
 )
 def test_swapping_is_invalid_where_it_is_much_or_this_process_waited(
-    tmp_path: Path, pages: int, faults: int, invalid: list[str], cautious: list[str]
+    tmp_path: Path, kibibytes: int, faults: int, invalid: list[str], cautious: list[str]
 ) -> None:
     swapped = {
-        "proc/vmstat": f"pswpin 7\npswpout {7 + pages}",
+        "proc/vmstat": f"pswpin 7\npswpout {7 + kibibytes * 1024 // PAGESIZE}",
         "proc/self/stat": f"42 (python) R 1 1 1 0 -1 4194304 99 0 {faults} 0 3 4",
     }
     report = watched(tmp_path, STEADY, {}, after=swapped)
@@ -285,8 +286,8 @@ def test_what_can_not_be_read_is_unknown_and_not_fine(tmp_path: Path) -> None:
     assert reasons_invalid([report]) == []
     everything = ["governor", "frequency", "temperature", "throttling", "steal", "swap"]
     assert unknowns(report) == everything
-    assert describe_health(report) == f"{', '.join(everything)}: unknown"
-    assert describe_health(None) == "health: unknown"
+    assert describe_health([report]) == f"{', '.join(everything)}: unknown"
+    assert describe_health([]) == "health: unknown"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,14 @@ def test_what_can_not_be_read_is_unknown_and_not_fine(tmp_path: Path) -> None:
 )
 def test_one_thing_that_is_unreadable_is_named(tmp_path: Path, lost: str, name: str) -> None:
     assert unknowns(watched(tmp_path, {**STEADY, lost: ""}, {})) == [name]
+
+
+def test_the_machine_is_described_by_all_its_launches(tmp_path: Path) -> None:
+    zone = "sys/class/thermal/thermal_zone0/temp"
+    hotter = watched(tmp_path / "a", {**STEADY, zone: "60000"}, {zone: "71500"}, {zone: "65000"})
+    mute = watched(tmp_path / "b", {**STEADY, f"{CPU0}/scaling_cur_freq": ""}, {})
+    said = describe_health([mute, hotter])
+    assert said == "governor performance; at most 72 °C; frequency: unknown"
 
 
 def test_a_reason_says_how_many_launches_it_was_in(tmp_path: Path) -> None:
