@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedl.bench.cells import (
+    QUANTILES,
+    cell,
+    overload,
+    samples_of,
+    served_of,
+    show_bytes,
+    show_count,
+)
+from edgedl.bench.cells import show_ns as show_ns
 from edgedl.bench.plan import Row
-from edgedl.bench.stats import least_samples, median, median_interval, percentile
+from edgedl.bench.stats import percentile
 from edgedl.runtime.health_verdict import cautions, describe_health, kinds
-from edgedl.runtime.protocol import Measurement
 
-MEBIBYTE = 1 << 20
+NARROW = 120  # columns of a terminal
 INVALID = "invalid"  # the column that says why a row is; see `Row.invalid`
 
 
@@ -26,74 +35,75 @@ class Table:
 
 
 def tabulate(rows: Sequence[Row]) -> Table:
-    """One line per case; an axis that takes one value only has no column."""
-    columns = {name: cells for name, cells in _swept_columns(rows).items() if len(set(cells)) > 1}
-    measured = [_cells(row) for row in rows]
+    """One line per case; an axis that takes one value only has no column.
+
+    p95 and p99.9 are there where every case has the samples for them and the table stays
+    narrow.
+    """
+    columns = swept_columns(rows)
+    prose: tuple[str, ...] = ()
     if any(row.invalid for row in rows):
         columns = {INVALID: [", ".join(kinds(row.invalid)) for row in rows], **columns}
-    headers = ("case", *columns, *_HEADERS)
+        prose = (INVALID,)
+    table = _table(rows, columns, QUANTILES)
+    earned = all(
+        percentile(samples_of(row), max(QUANTILES.values())) for row in rows if is_timed(row)
+    )
+    if not earned or width(table) > NARROW:
+        table = _table(rows, columns, {"p90": 0.9, "p99": 0.99})
+    return Table(table.headers, table.rows, tuple(_notes(rows)), prose)
+
+
+def _table(
+    rows: Sequence[Row], columns: dict[str, list[str]], quantiles: Mapping[str, float]
+) -> Table:
+    paced = any(row.case.open_loop for row in rows)
+    pace = ("rate", "missed") if paced else ("per second",)
+    headers = ("p50", "95 % interval", *quantiles, *pace, "outliers", "memory")
     lines = tuple(
-        (row.case.name, *(cells[i] for cells in columns.values()), *measured[i])
+        (row.case.name, *(cells[i] for cells in columns.values()), *line_of(row, headers, cell))
         for i, row in enumerate(rows)
     )
-    return Table(headers, lines, tuple(_notes(rows)), (INVALID,) if INVALID in columns else ())
+    return Table(("case", *columns, *headers), lines)
 
 
-def _swept_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
+def swept_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What tells the rows apart: the axes that take more than one value, a cell for each row."""
     axes = dict.fromkeys(axis for row in rows for axis in row.case.sizes)
-    return {
+    columns: dict[str, list[str]] = {
         "bundle": [Path(row.case.bundle).name for row in rows],
         "device": [row.case.device for row in rows],
+        "mode": [row.case.mode for row in rows],
         **{axis: [str(row.case.sizes.get(axis, "-")) for row in rows] for axis in axes},
         "threads": [str(row.case.threads or "all") for row in rows],
+        "spinning": [_switch(row.case.spinning) for row in rows],
+        "arena": [_switch(row.case.arena) for row in rows],
     }
+    return {name: cells for name, cells in columns.items() if len(set(cells)) > 1}
 
 
-_HEADERS = ("p50", "95 % interval", "p90", "p99", "per second", "load", "first run", "peak RSS")
+def _switch(state: bool | None) -> str:
+    return "default" if state is None else "on" if state else "off"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def is_timed(row: Row) -> bool:
+    """Whether a row has timings to show: it ran, and answered rightly."""
+    return row.failure is None and bool(row.measurements) and not row.wrong_answers()
+
+
+def line_of(row: Row, headers: Sequence[str], cell: Callable[[Row, str], str]) -> tuple[str, ...]:
+    """A row's cells, or in the first one why there are none."""
     if row.failure is not None or not row.measurements:
-        return ("failed", *[""] * (len(_HEADERS) - 1))
+        return ("failed", *[""] * (len(headers) - 1))
     if row.wrong_answers():
-        return ("wrong answer", *[""] * (len(_HEADERS) - 1))
-    launches = [m.samples_ns for m in row.measurements]
-    p50 = median(launches)
-    interval = median_interval(launches)
-    per_second = row.case.sizes.get("batch", 1) * 1e9 / p50
-    return (
-        show_ns(p50),
-        f"{show_ns(interval.low)} - {show_ns(interval.high)}" if interval else "one launch",
-        *(_percentile_cell(launches, q) for q in (0.9, 0.99)),
-        f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}",
-        show_ns(_middle(row, lambda m: m.load_ns)),
-        show_ns(_middle(row, lambda m: m.first_run_ns)),
-        _memory_cell(row),
-    )
+        return ("wrong answer", *[""] * (len(headers) - 1))
+    return tuple(cell(row, header) for header in headers)
 
 
-def _percentile_cell(launches: Sequence[Sequence[int]], quantile: float) -> str:
-    value = percentile(launches, quantile)
-    if value is None:
-        return f"needs {least_samples(quantile)} samples"
-    return show_ns(value)
-
-
-def _memory_cell(row: Row) -> str:
-    peaks = [m.peak_resident for m in row.measurements if m.peak_resident is not None]
-    return f"{max(peaks) / MEBIBYTE:.0f} MiB" if peaks else "unknown"
-
-
-def _middle(row: Row, value: Callable[[Measurement], int]) -> float:
-    return median([[value(m) for m in row.measurements]])
-
-
-def show_ns(nanoseconds: float) -> str:
-    """A duration in the unit that keeps three digits."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= size * 0.9995:  # 999.5 us is shown as 1 ms
-            return f"{nanoseconds / size:.3g} {unit}"
-    return f"{nanoseconds:.0f} ns"
+def width(table: Table) -> int:
+    """Columns of a terminal that the table takes, two between cells."""
+    lines = (table.headers, *table.rows)
+    return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) - 2
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -106,6 +116,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         if wrong:
             notes.append(f"{row.case.name} answers wrongly: {wrong[0]}")
         notes += [f"{row.case.name} is invalid: {reason}" for reason in row.invalid]
+        notes += _pace_notes(row)
     done = [row for row in rows if row.measurements and row.failure is None]
     if done:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
@@ -115,6 +126,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             f"{min(counts)} to {max(counts)} samples; every launch weighs the same"
             "; interval of the median by Student's t over launches"
         )
+        notes += _memory_notes(done)
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
         here = [h for row in done if row.case.device == done[0].case.device for h in row.health]
         notes.append(
@@ -123,6 +135,26 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         )
         notes += [f"caution: {said}" for said in cautions([h for row in done for h in row.health])]
     return notes
+
+
+def _pace_notes(row: Row) -> list[str]:
+    """What must be known of a row whose requests came faster than they were answered."""
+    load, pace = overload(row), row.case.open_loop
+    if load is None or pace is None:
+        return []
+    each = sum(s.busy_s for s in served_of(row)) / sum(s.served for s in served_of(row))
+    return [
+        f"{row.case.name} can't keep up with {show_count(pace.rate)} per second: a request takes "
+        f"{show_ns(each * 1e9)}, {load:.3g} times the distance between two; the longer it "
+        "goes on, the longer the queue and its latencies"
+    ]
+
+
+def _memory_notes(done: Sequence[Row]) -> list[str]:
+    empty = [m.empty_resident for row in done for m in row.measurements if m.empty_resident]
+    if not empty:
+        return []
+    return [f"memory: peak resident set over an empty Python's {show_bytes(max(empty))}"]
 
 
 def markdown(table: Table) -> str:

@@ -72,6 +72,21 @@ def _weighted_quantile(launches: Sequence[Sequence[int]], quantile: float) -> fl
     return float((low + high) / 2)
 
 
+def outliers(launches: Sequence[Sequence[int]]) -> int:
+    """How many samples lie more than three interquartile ranges outside their launch's quartiles.
+
+    Source: the outer fences of J. W. Tukey, Exploratory Data Analysis (1977). They are counted,
+    and stay in every other number.
+    """
+    count = 0
+    for launch in launches:
+        low, high = np.quantile(launch, (0.25, 0.75))
+        reach = 3 * (high - low)
+        samples = np.asarray(launch)
+        count += int(np.count_nonzero((samples < low - reach) | (samples > high + reach)))
+    return count
+
+
 def median_interval(launches: Sequence[Sequence[int]]) -> Interval | None:
     """A 95 % interval of a launch's median: Student's t over the logarithms of the medians.
 

@@ -21,7 +21,9 @@ def measurement(case: Case, samples_ns: Sequence[int] = (1000,) * 20, **fields: 
         "import_ns": 3_000_000,
         "load_ns": 5_000_000,
         "first_run_ns": 40_000,
+        "warm_load_ns": 4_000_000,
         "peak_resident": 64 << 20,
+        "empty_resident": 10 << 20,
         "parity": (RIGHT,),
         **fields,
     }
