@@ -19,6 +19,7 @@ PARTS = 5
 LEAST_WINDOWS = STRETCH * PARTS
 CURVE = 30
 BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = "_.-=+*#@"
 # A curve that moves by less than this is drawn flat: its noise would look like drift.
 FLAT = 1.1
 
@@ -43,8 +44,13 @@ def _parts(medians: Sequence[int]) -> list[float]:
     return [float(np.median(part)) for part in np.array_split(np.array(medians), PARTS)]
 
 
-def tabulate_course(rows: Sequence[Row]) -> Table:
-    """One line per case: how its sustained runs began and ended, and the curve of the first."""
+def tabulate_course(rows: Sequence[Row], blocks: str = BLOCKS) -> Table:
+    """One line per case: how its sustained runs began and ended, and the curve of the first.
+
+    Args:
+        rows: Sustained ones.
+        blocks: What the curve is drawn with, from low to high.
+    """
     columns = swept_columns(rows)
     headers = [*_CELLS]
     if not any(w.khz for row in rows for w in _windows(row)):
@@ -55,7 +61,7 @@ def tabulate_course(rows: Sequence[Row]) -> Table:
         (
             row.case.name,
             *(cells[i] for cells in columns.values()),
-            *line_of(row, headers, lambda row, header: _CELLS[header](row)),
+            *line_of(row, headers, lambda row, header: _CELLS[header](row, blocks)),
         )
         for i, row in enumerate(rows)
     )
@@ -68,7 +74,7 @@ def _windows(row: Row) -> tuple[Window, ...]:
     return first.sustained.windows if first and first.sustained else ()
 
 
-def _drift_cell(row: Row) -> str:
+def _drift_cell(row: Row, blocks: str) -> str:
     """The first launch's drift in words."""
     ratio = drift(_windows(row))
     if ratio is None:
@@ -87,32 +93,38 @@ def _median_ns(windows: Sequence[Window]) -> str:
     return show_ns(float(np.median([window.p50_ns for window in windows])))
 
 
-def _clock_cell(row: Row) -> str:
+def _clock_cell(row: Row, blocks: str) -> str:
     known = [window.khz for window in _windows(row) if window.khz]
     return f"{known[0] / 1e6:.3g} to {known[-1] / 1e6:.3g} GHz" if known else "unknown"
 
 
-def _temperature_cell(row: Row) -> str:
+def _temperature_cell(row: Row, blocks: str) -> str:
     known = [window.celsius for window in _windows(row) if window.celsius]
     return f"{known[0]:.0f} to {known[-1]:.0f} C" if known else "unknown"
 
 
-def curve(values: Sequence[float], columns: int = CURVE) -> str:
+def _curve_cell(row: Row, blocks: str) -> str:
+    return curve([window.p50_ns for window in _windows(row)], blocks)
+
+
+def curve(values: Sequence[float], blocks: str = BLOCKS, columns: int = CURVE) -> str:
     """Values as a line of blocks, from the lowest to the highest."""
     parts = np.array_split(np.array(values, float), min(columns, len(values)))
     heights = np.array([float(np.median(part)) for part in parts])
     low = heights.min()
     high = max(heights.max(), low * FLAT)
-    return "".join(BLOCKS[round(float((h - low) / (high - low)) * 7)] for h in heights)
+    return "".join(
+        blocks[round(float((h - low) / (high - low)) * (len(blocks) - 1))] for h in heights
+    )
 
 
-_CELLS: Mapping[str, Callable[[Row], str]] = {
-    "begins": lambda row: _median_ns(_ends(row)[0]),
-    "ends": lambda row: _median_ns(_ends(row)[1]),
+_CELLS: Mapping[str, Callable[[Row, str], str]] = {
+    "begins": lambda row, blocks: _median_ns(_ends(row)[0]),
+    "ends": lambda row, blocks: _median_ns(_ends(row)[1]),
     "drift": _drift_cell,
     "clock": _clock_cell,
     "temperature": _temperature_cell,
-    "p50 by time": lambda row: curve([window.p50_ns for window in _windows(row)]),
+    "p50 by time": _curve_cell,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,26 +17,43 @@ from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerError, one_line
 from edgedl.runtime.health import Report
 from edgedl.runtime.health_verdict import reasons_invalid
-from edgedl.runtime.manifest import dynamic_axes
+from edgedl.runtime.manifest import Manifest, dynamic_axes
+from edgedl.runtime.modes import no_task
 from edgedl.runtime.parity import failures
-from edgedl.runtime.protocol import Answer, Case, Failure, Measurement
+from edgedl.runtime.protocol import (
+    Answer,
+    Case,
+    Failure,
+    HostAnswer,
+    HostRequest,
+    Measurement,
+    Mode,
+    OpenLoop,
+)
 
 DEFAULT_LAUNCHES = 5
+MOST_S = 20.0  # a launch ends then, with fewer samples than it should have, if need be
 ROWS_SCHEMA = 2  # of the JSON lines; 1 had no number, no phases and no memory of an empty process
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: every combination of bundle, variant, device, batch and threads.
+    """What to measure: every combination of bundle, variant, device, mode, batch and settings.
 
-    A bundle may name its variant: `x.bundle:fp32`.
+    A bundle may name its variant: `x.bundle:fp32`. `threads` may be `auto`: 1, 2, 4 and so on
+    up to the CPUs that the device's worker may use. See `Case` for the rest.
     """
 
     bundles: tuple[str, ...]
     variants: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu",)
     batches: tuple[int, ...] = (1,)
-    threads: tuple[int | None, ...] = (None,)
+    threads: tuple[int | None, ...] | Literal["auto"] = (None,)
+    spinning: tuple[bool | None, ...] = (None,)
+    arena: tuple[bool | None, ...] = (None,)
+    modes: tuple[Mode, ...] = ("model",)
+    open_loop: OpenLoop | None = None
+    sustained_s: float | None = None
     sizes: tuple[tuple[str, int], ...] = ()
     launches: int = DEFAULT_LAUNCHES
     least_s: float = 0.5
@@ -86,37 +103,73 @@ def plan_cases(request: BenchRequest) -> list[Case]:
 
     Raises:
         BundleError: A bundle or variant isn't there.
-        InputError: A batch size is asked of a bundle whose batch is fixed.
+        InputError: A batch size is asked of a bundle whose batch is fixed, or the whole task
+            of a bundle that has none.
+        DeviceError: The device can't tell how many CPUs it has, for `threads="auto"`.
     """
-    cases = []
+    cases: list[Case] = []
     known: set[str] = set()
     for target, device in itertools.product(request.bundles, request.devices):
         path, variants = split_target(target, request.variants)
         manifest = open_bundle(path).manifest
-        axes = dynamic_axes(manifest.inputs)
-        known.update(axes)
-        if "batch" not in axes and request.batches != (1,):
-            raise InputError(f"{path} has a fixed batch size", "leave out --batch")
-        sizes = {name: size for name, size in request.sizes if name in axes}
-        names = variants or tuple(v.name for v in manifest.variants)
-        for variant, batch, threads in itertools.product(names, request.batches, request.threads):
-            manifest.variant(variant)
-            batch_size = {"batch": batch} if "batch" in axes else {}
-            cases.append(
-                Case(
-                    bundle=str(Path(path)),
-                    variant=variant,
-                    device=device,
-                    threads=threads,
-                    sizes={**sizes, **batch_size},
-                    least_s=request.least_s,
-                )
-            )
+        known.update(dynamic_axes(manifest.inputs))
+        cases += _cases_of(Path(path), manifest, variants, device, request)
     unknown = [name for name, _ in request.sizes if name not in known]
     if unknown:
         axes_known = ", ".join(sorted(known)) or "none"
         raise InputError(f"no dynamic axis is called {unknown[0]!r}", f"there are: {axes_known}")
     return cases
+
+
+def _cases_of(
+    path: Path,
+    manifest: Manifest,
+    variants: Sequence[str],
+    device: str,
+    request: BenchRequest,
+) -> Iterator[Case]:
+    """The cases of one bundle on one device."""
+    axes = dynamic_axes(manifest.inputs)
+    if "batch" not in axes and request.batches != (1,):
+        raise InputError(f"{path} has a fixed batch size", "leave out --batch")
+    if "app" in request.modes and manifest.task is None:
+        raise no_task(manifest.name)
+    threads = request.threads if request.threads != "auto" else thread_counts(device)
+    sizes = {name: size for name, size in request.sizes if name in axes}
+    names = variants or tuple(v.name for v in manifest.variants)
+    settings = itertools.product(request.modes, threads, request.spinning, request.arena)
+    for variant, batch, setting in itertools.product(names, request.batches, tuple(settings)):
+        manifest.variant(variant)
+        mode, count, spinning, arena = setting
+        yield Case(
+            bundle=str(path),
+            variant=variant,
+            device=device,
+            threads=count,
+            spinning=spinning,
+            arena=arena,
+            sizes={**sizes, **({"batch": batch} if "batch" in axes else {})},
+            least_s=request.least_s,
+            most_s=max(MOST_S, 2 * request.least_s),
+            mode=mode,
+            open_loop=request.open_loop,
+            sustained_s=request.sustained_s,
+        )
+
+
+def thread_counts(device: str) -> tuple[int, ...]:
+    """1, 2, 4 and so on, and as many as the CPUs that the device's worker may use.
+
+    Raises:
+        EdgedlError: The device can't be asked.
+    """
+    answer = open_device(device).run(HostRequest(device))
+    if isinstance(answer, Failure):
+        raise answer.error()
+    if not isinstance(answer, HostAnswer):
+        raise WorkerError(f"{device} doesn't tell how many CPUs it has", "give --threads 1,2,4")
+    cpus = answer.host.cpus
+    return (*(1 << power for power in range(cpus.bit_length()) if 1 << power < cpus), cpus)
 
 
 def split_target(target: str, variants: tuple[str, ...] = ()) -> tuple[str, tuple[str, ...]]:

@@ -121,9 +121,11 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if done:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
         host = done[0].measurements[0].host
+        launches = len(done[0].measurements)
+        many = "launches of each case, interleaved" if launches > 1 else "launch of each case"
+        few = f"{min(counts)} to " if min(counts) < max(counts) else ""
         notes.append(
-            f"{len(done[0].measurements)} launches of each case, interleaved; "
-            f"{min(counts)} to {max(counts)} samples; every launch weighs the same"
+            f"{launches} {many}; {few}{max(counts)} samples; every launch weighs the same"
             "; interval of the median by Student's t over launches"
         )
         notes += _memory_notes(done)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from edgedl.bench.drift import ASCII_BLOCKS, BLOCKS, tabulate_course
 from edgedl.bench.gate import Gate
+from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import (
     DEFAULT_LAUNCHES,
-    BenchRequest,
     Row,
     encode_rows,
     first_failure,
@@ -28,10 +29,18 @@ from edgedl.cli.bench_compare import (
     run_versus,
     split_sides,
 )
-from edgedl.cli.bench_options import comparison_options, profile_option
+from edgedl.cli.bench_options import (
+    case_options,
+    comparison_options,
+    loop_options,
+    profile_option,
+    result_options,
+)
 from edgedl.cli.bench_profile import run_profile
-from edgedl.cli.options import Parsed, axis_size, counts, device_option, variant_option
-from edgedl.cli.terminal import print_table
+from edgedl.cli.bench_request import bench_request, check_loops, show_duration
+from edgedl.cli.options import device_option, variant_option
+from edgedl.cli.result_file import check_writable, write_result
+from edgedl.cli.terminal import can_print, print_table, say
 from edgedl.runtime.protocol import Case
 
 
@@ -41,54 +50,12 @@ from edgedl.runtime.protocol import Case
 )
 @variant_option
 @device_option
-@click.option(
-    "--batch",
-    "batches",
-    type=Parsed("counts", counts),
-    default="1",
-    show_default=True,
-    metavar="1,8",
-    help="Batch sizes.",
-)
-@click.option(
-    "--threads",
-    type=Parsed("counts", counts),
-    metavar="1,4",
-    help="Threads within an operator; all usable CPUs when left out.",
-)
-@click.option(
-    "--size",
-    "sizes",
-    multiple=True,
-    type=Parsed("size", axis_size),
-    metavar="AXIS=N",
-    help="The size of another dynamic axis; the least that is proved when left out: 1, mostly.",
-)
-@click.option(
-    "--launches",
-    type=click.IntRange(1),
-    default=DEFAULT_LAUNCHES,
-    show_default=True,
-    help="Fresh processes per case.",
-)
-@click.option(
-    "--seconds",
-    "least_s",
-    type=click.FloatRange(0, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Least time to measure in each launch.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Write raw samples and the machine as JSON lines; - prints them instead of the table.",
-)
+@case_options
+@loop_options
+@result_options
 @profile_option
 @comparison_options
-def command(json_file: str | None, **options: Any) -> None:
+def command(json_file: str | None, phases: bool, **options: Any) -> None:
     """Measure a bundle's variants in fresh processes.
 
     Every case is launched several times, in random order, interleaved with the others.
@@ -97,6 +64,8 @@ def command(json_file: str | None, **options: Any) -> None:
     \b
     edgedl bench digits.bundle
     edgedl bench text.bundle --size time=64 --batch 1,8 --threads 1 --json text.jsonl
+    edgedl bench digits.bundle --mode app --rate 200 --deadline 2
+    edgedl bench digits.bundle --variant int8-dynamic --sustained 10m
     edgedl bench text.bundle:fp32 vs text.bundle:int8-dynamic
     edgedl bench main.bundle vs branch.bundle --fail-above 5%
     edgedl bench --compare before.jsonl after.jsonl
@@ -106,12 +75,13 @@ def command(json_file: str | None, **options: Any) -> None:
     profiles = options.pop("profile")
     as_files, above, strict = (options.pop(n) for n in ("as_files", "fail_above", "strict"))
     check_options(click.get_current_context(), compares=bool(as_files or against))
+    check_loops(click.get_current_context())
+    check_writable(json_file)
     wanted = Wanted(json_file, None if above is None else Gate(above, strict))
     if as_files:
         compare_files(bundles, wanted)
         return
-    threads = options.pop("threads") or (None,)
-    request = BenchRequest(bundles, threads=threads, **options)
+    request = bench_request(bundles, DEFAULT_LAUNCHES if against else None, options)
     if profiles:
         run_profile(request, json_file, both=bool(against))
         return
@@ -122,16 +92,33 @@ def command(json_file: str | None, **options: Any) -> None:
     if json_file == "-":
         click.echo(encode_rows(rows), nl=False)
     elif any(row.measurements for row in rows):
-        print_table(tabulate(rows))
+        print_tables(rows, phases)
         if json_file is not None:
-            Path(json_file).write_bytes(encode_rows(rows))
+            write_result(json_file, encode_rows(rows))
     failure = first_failure(rows)
     if failure is not None:
         raise failure
 
 
+def print_tables(rows: Sequence[Row], phases: bool) -> None:
+    """The timings; how they changed, where that was measured; and the phases, if wanted."""
+    tables = [tabulate(rows)]
+    if any(row.case.sustained_s for row in rows):
+        tables.append(tabulate_course(rows, BLOCKS if can_print(BLOCKS) else ASCII_BLOCKS))
+    if phases:
+        tables.append(tabulate_phases(rows))
+    for number, table in enumerate(tables):
+        if number:
+            click.echo()
+        print_table(table)
+
+
 def measure(cases: list[Case], launches: int, seed: int) -> list[Row]:
     """Run the cases with a progress bar on stderr."""
+    seconds = launches * sum(case.sustained_s or 0 for case in cases)
+    if seconds:
+        count = launches * len(cases)
+        say(f"{count} sustained launch{'es' * (count > 1)}: {show_duration(seconds)} and more")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     # The bar is redrawn between launches only: nothing may run beside a measurement.

@@ -17,6 +17,7 @@ from edgedl.bench.gate import Gate
 from edgedl.bench.plan import BenchRequest, Row, decode_rows, encode_rows, first_failure
 from edgedl.bench.report import tabulate
 from edgedl.bench.versus import plan_versus
+from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.protocol import Case
@@ -69,6 +70,9 @@ def check_options(context: click.Context, compares: bool) -> None:
     if context.params["as_files"]:
         idle = [name for name in given if name not in WITH_FILES]
         _refuse(context, idle, "does nothing with --compare: nothing is measured")
+    if compares:
+        idle = [name for name in given if name == "phases"]
+        _refuse(context, idle, "does nothing in a comparison: measure the bundles alone")
     if not compares:
         idle = [name for name in given if name in ("fail_above", "strict")]
         _refuse(context, idle, "needs a comparison: A.bundle vs B.bundle, or --compare")
@@ -105,7 +109,7 @@ def run_versus(
         click.echo()
         show(compared)
         if wanted.json_file is not None:
-            Path(wanted.json_file).write_bytes(encode_rows(rows))
+            write_result(wanted.json_file, encode_rows(rows))
     finish(compared, rows, wanted)
 
 
@@ -134,7 +138,7 @@ def compare_files(files: Sequence[str], wanted: Wanted) -> None:
     else:
         show(compared)
         if wanted.json_file is not None:
-            Path(wanted.json_file).write_bytes(encode(compared))
+            write_result(wanted.json_file, encode(compared))
     for file, rows in zip(files, runs, strict=True):
         failure = first_failure(rows)
         if failure is not None:

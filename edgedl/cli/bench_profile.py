@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from click.core import ParameterSource
 
@@ -16,6 +14,7 @@ from edgedl.bench.profile import (
     profile_cases,
     title,
 )
+from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import ProgressLine, print_table
 from edgedl.runtime.protocol import Profile
 
@@ -42,7 +41,7 @@ def run_profile(request: BenchRequest, json_file: str | None, both: bool) -> Non
     else:
         _print(found)
         if json_file is not None and found:
-            Path(json_file).write_bytes(encode_profiles(found))
+            write_result(json_file, encode_profiles(found))
     failure = first_failure(cases, answers)
     if failure is not None:
         raise failure

@@ -34,6 +34,15 @@ def print_table(table: Table, to_stderr: bool = False) -> None:
         console.print(note, style="dim", soft_wrap=True, markup=False)
 
 
+def can_print(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def say(text: str) -> None:
     """A line on stderr."""
     click.echo(text, err=True)

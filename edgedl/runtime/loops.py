@@ -131,7 +131,8 @@ def open_loop(run: Run, case: Case, pace: OpenLoop, watch: Watch) -> Timed:
         busy += done - begun
         served += 1
     unserved = count - served
-    took = Served(count, missed + unserved, unserved, (done - start) / 1e9, busy / 1e9)
+    seconds = max((done - start) / 1e9, served / pace.rate)
+    took = Served(count, missed + unserved, unserved, seconds, busy / 1e9)
     return Timed(course.samples(), took, course.sustained() if case.sustained_s else None)
 
 

@@ -81,8 +81,8 @@ class Served(Struct, frozen=True):
 
     `requests` were planned, `missed` of them not answered by their deadline. `unserved` are
     those that weren't even begun when the time was over: missed too, and no samples.
-    `seconds` is from the first one due to the last one done, `busy_s` the part of it in which
-    a request was being answered.
+    `seconds` is from the first one due to the last one done, or to when the next one would
+    have been due; `busy_s` the part of it in which a request was being answered.
     """
 
     requests: int

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from edgedl.bench import plan
 from edgedl.bench.plan import (
@@ -19,8 +20,16 @@ from edgedl.bench.plan import (
 )
 from edgedl.runtime.errors import BundleError, InputError, WorkerError
 from edgedl.runtime.manifest import TensorSpec
-from edgedl.runtime.protocol import Answer, Case, Failure, Request
-from tests.bench.measurements import health, measurement
+from edgedl.runtime.protocol import (
+    Answer,
+    Case,
+    Failure,
+    HostAnswer,
+    HostRequest,
+    OpenLoop,
+    Request,
+)
+from tests.bench.measurements import HOST, health, measurement
 from tests.graphs import change_manifest, replace_variant, write_classifier_bundle
 
 
@@ -185,3 +194,53 @@ def test_what_is_no_row_of_this_version_is_one_line(content: bytes, said: str) -
     assert said in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.hint
+
+
+def test_settings_and_modes_are_part_of_the_product(classifier_bundle: Path) -> None:
+    request = BenchRequest(
+        (str(classifier_bundle),),
+        variants=("fp32",),
+        modes=("model", "app"),
+        spinning=(True, False),
+        arena=(None,),
+        open_loop=OpenLoop(50),
+        sustained_s=3.0,
+    )
+    cases = plan_cases(request)
+    assert [(c.mode, c.spinning, c.arena) for c in cases] == [
+        ("model", True, None),
+        ("model", False, None),
+        ("app", True, None),
+        ("app", False, None),
+    ]
+    assert {(c.open_loop, c.sustained_s) for c in cases} == {(OpenLoop(50), 3.0)}
+
+
+def test_threads_are_swept_up_to_the_devices_own(
+    classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Machine:
+        def __init__(self, cpus: int) -> None:
+            self._host = structs.replace(HOST, cpus=cpus)
+
+        def run(self, request: Request) -> Answer:
+            assert request == HostRequest("cpu")
+            return HostAnswer("cpu", self._host)
+
+    request = BenchRequest((str(classifier_bundle),), variants=("fp32",), threads="auto")
+    for cpus, counts in ((1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])):
+        machine = Machine(cpus)
+        monkeypatch.setattr(plan, "open_device", lambda name, machine=machine: machine)
+        assert [case.threads for case in plan_cases(request)] == counts
+
+
+def test_a_model_without_a_task_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    path = write_classifier_bundle(tmp_path / "plain.bundle")
+    change_manifest(path, task=None)
+    with pytest.raises(InputError, match="nothing before and after"):
+        plan_cases(BenchRequest((str(path),), modes=("app",)))
+
+
+def test_a_launch_may_last_as_long_as_it_is_asked_to(classifier_bundle: Path) -> None:
+    (case, _) = plan_cases(BenchRequest((str(classifier_bundle),), least_s=60.0))
+    assert case.most_s >= 60.0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import Row
 from edgedl.bench.report import Table, markdown, show_ns, tabulate
 from edgedl.runtime.health import Cpu, Health
-from edgedl.runtime.protocol import Case, Failure
+from edgedl.runtime.protocol import Case, Failure, OpenLoop, Served
 from tests.bench.measurements import WRONG, health, measurement
 
 FIXED = ("p50", "95 % interval", "p90", "p99", "per second", "outliers", "memory")
@@ -88,7 +89,8 @@ def test_a_failed_case_has_no_timing_and_says_why() -> None:
 
 def test_notes_say_how_much_was_measured_and_where() -> None:
     few, many = row(Case("x.bundle", "a"), samples=20), row(Case("x.bundle", "b"), samples=50)
-    measured, machine = tabulate([few, many]).notes
+    measured, memory, machine = tabulate([few, many]).notes
+    assert memory == "memory: peak resident set over an empty Python's 10 MiB"
     assert measured.startswith("2 launches of each case, interleaved; 40 to 100 samples")
     assert (
         machine == "Cortex-A72, 4 CPUs, Linux 6, Python 3.11.7, onnxruntime 1.20; health: unknown"
@@ -109,7 +111,7 @@ def test_the_notes_tell_the_governor_what_is_unknown_and_each_caution_once() -> 
     watched = health(before=Health((Cpu(0, "ondemand"),)))
     launches = [Case("x.bundle", name) for name in "ab"]
     rows = [Row(case, (measurement(case, health=watched),) * 2) for case in launches]
-    _, machine, *cautions = tabulate(rows).notes
+    _, _, machine, *cautions = tabulate(rows).notes
     lacking = "frequency, temperature, throttling, steal, swap: unknown"
     assert machine.endswith(f"onnxruntime 1.20; governor ondemand; {lacking}")
     assert cautions == ["caution: governor ondemand: the clock follows the load"]
@@ -146,3 +148,85 @@ def test_markdown_is_a_table_with_notes() -> None:
         "",
         "a note",
     ]
+
+
+def test_far_percentiles_have_columns_where_every_case_has_the_samples() -> None:
+    many = row(Case("x.bundle", "a"), launches=2, samples=3400)
+    assert [h for h in tabulate([many]).headers if h[1:3].isdigit()] == [
+        "p50", "p90", "p95", "p99", "p99.9",
+    ]  # fmt: skip
+    few = row(Case("x.bundle", "b"), samples=40)
+    assert "p99.9" not in tabulate([many, few]).headers
+
+
+def test_a_table_stays_as_narrow_as_a_terminal() -> None:
+    long = [row(Case("x.bundle", f"{'long' * 20} {i}"), 2, 3400) for i in range(2)]
+    assert "p99.9" not in tabulate(long).headers
+
+
+def test_settings_and_modes_have_columns_only_where_swept() -> None:
+    cases = [
+        Case("x.bundle", "a", spinning=spinning, arena=arena, mode=mode)
+        for spinning, arena, mode in ((True, None, "model"), (False, True, "run"))
+    ]
+    table = tabulate([row(case) for case in cases])
+    assert table.headers == ("case", "mode", "spinning", "arena", *FIXED)
+    assert table.rows[0][1:4] == ("model", "on", "default")
+    assert table.rows[1][1:4] == ("run", "off", "on")
+
+
+def test_outliers_are_counted_by_the_far_fences_and_kept() -> None:
+    case = Case("x.bundle", "a")
+    samples = [100, 101, 102, 103] * 12 + [1000, 1]
+    table = tabulate([Row(case, (measurement(case, samples), measurement(case, samples)))])
+    assert cell(table, "outliers") == "4 %"
+    assert cell(table, "p90") == "103 ns"
+
+
+def paced(rate: float, served: Served) -> Row:
+    """A row of one open loop."""
+    case = Case("x.bundle", "a", open_loop=OpenLoop(rate))
+    return Row(case, (measurement(case, served=served),))
+
+
+def test_an_open_loop_shows_what_was_reached_of_the_rate_and_what_was_missed() -> None:
+    table = tabulate([paced(100, Served(200, 5, 0, seconds=2.0, busy_s=0.4))])
+    assert cell(table, "rate") == "100 of 100"
+    assert cell(table, "missed") == "2.5 %"
+    assert "per second" not in table.headers
+    assert not any("keep up" in note for note in table.notes)
+
+
+def test_a_rate_that_is_too_high_is_said_in_the_row_and_below() -> None:
+    table = tabulate([paced(400, Served(200, 200, 100, seconds=0.5, busy_s=0.5))])
+    assert cell(table, "rate") == "200 of 400: queue grows"
+    assert cell(table, "missed") == "100 %"
+    (note,) = [note for note in table.notes if "keep up" in note]
+    assert "5 ms, 2 times the distance between two" in note
+
+
+def test_phases_have_a_table_of_their_own() -> None:
+    table = tabulate_phases([row(Case("x.bundle", "fp32"))])
+    assert table.headers == (
+        "case", "import", "cold load", "warm load", "first run", "steady", "empty", "peak",
+    )  # fmt: skip
+    assert table.rows[0][1:] == ("3 ms", "5 ms", "4 ms", "40 us", "2 us", "10 MiB", "64 MiB")
+
+
+def test_a_load_that_may_not_be_cold_says_so() -> None:
+    case = Case("x.bundle", "fp32")
+    table = tabulate_phases([Row(case, (measurement(case, still_cached="fp32.onnx stays"),))])
+    assert cell(table, "cold load") == "5 ms*"
+    assert "* may not be cold: fp32.onnx stays" in table.notes
+
+
+def test_a_subjects_import_is_in_its_load() -> None:
+    case = Case("x.bundle", "fp32", subject="a.py:b")
+    table = tabulate_phases([Row(case, (measurement(case, warm_load_ns=None),))])
+    assert cell(table, "import") == "in the load"
+    assert cell(table, "warm load") == "-"
+
+
+def test_a_failed_case_has_no_phases() -> None:
+    failed = Row(Case("x.bundle", "int8"), (), Failure("out of memory", "", 1))
+    assert tabulate_phases([failed]).rows == (("int8", "failed", *[""] * 6),)

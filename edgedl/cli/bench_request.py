@@ -1,0 +1,59 @@
+"""What edgedl bench was asked for, out of its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from edgedl.bench.plan import DEFAULT_LAUNCHES, BenchRequest
+from edgedl.runtime.protocol import OpenLoop
+
+
+def check_loops(context: click.Context) -> None:
+    """Refuse options of a loop that isn't run.
+
+    Raises:
+        UsageError: There is one.
+    """
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    for name, option in (("arrivals", "--arrivals"), ("deadline_ms", "--deadline")):
+        if name in given and "rate" not in given:
+            raise click.UsageError(f"{option} needs --rate")
+    if {"least_s", "sustained_s"} <= given:
+        raise click.UsageError("--seconds and --sustained both say how long: give one")
+
+
+def bench_request(
+    bundles: tuple[str, ...], launches: int | None, options: Mapping[str, Any]
+) -> BenchRequest:
+    """The request that the options make.
+
+    Args:
+        bundles: What to measure.
+        launches: Launches where --launches doesn't say; as --sustained needs for None.
+        options: The command's, by their parameters' names.
+    """
+    told = dict(options)
+    rate, deadline_ms, arrivals = (told.pop(n) for n in ("rate", "deadline_ms", "arrivals"))
+    usual = launches or (1 if told["sustained_s"] else DEFAULT_LAUNCHES)
+    told["launches"] = told["launches"] or usual
+    for name in ("threads", "spinning", "arena"):
+        told[name] = told[name] or (None,)
+    deadline_s = None if deadline_ms is None else deadline_ms / 1e3
+    pace = None if rate is None else OpenLoop(rate, arrivals, deadline_s, told["seed"])
+    return BenchRequest(bundles, open_loop=pace, **told)
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
