@@ -22,8 +22,8 @@ from edgedl.runtime.health import RASPBERRY_PI_BITS, Cpu, Health, Report, Ticks
 
 KEPT_SHARE = 0.9
 STEAL_INVALID, STEAL_CAUTION = 0.05, 0.01
-# A tick is 10 ms: a single one is a tenth of a short launch.
-STEAL_LEAST_TICKS = 3
+# A tick is 10 ms, so that a few are most of a launch of 0.1 s: less than that tells nothing.
+STEAL_LEAST_TICKS = 10
 SWAP_BYTES = 1 << 20
 WAITED_CAUTION = 0.02
 

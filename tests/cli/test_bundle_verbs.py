@@ -10,8 +10,11 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from edgedl.bench import plan
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Unquantised
+from edgedl.runtime.protocol import Case, Measurement
+from tests.bench.measurements import health, measurement
 from tests.cli.conftest import ROOT, Edgedl, Python, assert_one_error
 from tests.graphs import (
     change_manifest,
@@ -203,6 +206,25 @@ def test_bench_as_json_prints_nothing_else(edgedl: Edgedl, classifier_bundle: Pa
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["case"]["variant"] for row in rows] == ["fp32", "rounded"]
+
+
+class HotBoard:
+    """Stands in for a board that throttles, which can't be had here."""
+
+    def run(self, case: Case) -> Measurement:
+        return measurement(case, health=health(bits=5))
+
+
+def test_bench_marks_what_throttled_and_ends_well(
+    edgedl: Edgedl, classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "open_device", lambda name: HotBoard())
+    result = edgedl("bench", classifier_bundle, "--variant", "fp32", *QUICK)
+    assert (result.exit_code, result.stderr) == (0, "")
+    header, row, *notes = result.stdout.splitlines()
+    assert header.split()[:3] == ["case", "invalid", "p50"]
+    assert row.split()[:4] == ["fp32", "throttling", "1", "us"]
+    assert notes[0] == "fp32 is invalid: throttling: under-voltage, throttled"
 
 
 def test_bench_gives_no_timing_for_a_wrong_answer(edgedl: Edgedl, wrong_bundle: Path) -> None:
