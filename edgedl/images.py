@@ -34,6 +34,7 @@ def decode_image(
     where: str = "the image",
     hint: str = "",
     most_pixels: int | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> Array:
     """An image file's bytes as uint8 (height, width, channels), resized to what a model wants.
 
@@ -44,6 +45,8 @@ def decode_image(
         where: What to call it in errors.
         hint: What to say to someone whose file is no image.
         most_pixels: A larger image is refused before its pixels are unpacked.
+        formats: Pillow's names of those that are read; all for None. Whoever reads what
+            strangers send has little use for most of them.
 
     Raises:
         InputError: It is no image, it is damaged or too large.
@@ -57,7 +60,7 @@ def decode_image(
     if channels not in (1, 3):
         raise InputError(f"the model wants {channels} channels; an image file has 1 or 3")
     try:
-        with Image.open(BytesIO(content)) as opened:
+        with Image.open(BytesIO(content), formats=formats) as opened:
             if most_pixels is not None and opened.width * opened.height > most_pixels:
                 raise InputError(
                     f"{where} has {opened.width} x {opened.height} pixels",

@@ -47,6 +47,7 @@ from edgedl.runtime.manifest import ImageClassification, TextGeneration
 SEND = "send a PNG or JPEG, or JSON with `content-type: application/json`"
 RETRY_AFTER_S = "1"
 MOST_PIXELS = 16_000_000  # of a picture before it is resized: 64 MB while it is unpacked
+FORMATS = ("PNG", "JPEG")
 DECODERS = 2  # pictures unpacked at the same time
 STOPPING_S = 10  # for what still runs when the service is told to stop
 Asked = TypeVar("Asked")
@@ -214,7 +215,7 @@ async def classify(request: Request) -> Response:
     if kind == "application/json":
         pixels = pixels_of(decoded(content, Picture))
     else:
-        unpack = partial(decode_image, content, size, "the body", SEND, MOST_PIXELS)
+        unpack = partial(decode_image, content, size, "the body", SEND, MOST_PIXELS, FORMATS)
         pixels = await anyio.to_thread.run_sync(unpack, limiter=served.decoders)
     task = served.classifier.task
     outputs = await served.batcher.run(**{task.input: served.classifier.prepare(pixels)})

@@ -182,6 +182,7 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(
     [
         ("/classify", b"no picture", {}, 400, "the body is not an image"),
         ("/classify", b"", {}, 400, "the body is not an image"),
+        ("/classify", picture("GIF"), {}, 400, "the body is not an image"),
         ("/classify", picture("PNG")[:40], {}, 400, "the body"),
         ("/classify", {"pixels": [[0] * 4] * 3}, {}, 400, "shape [1, 3, 4, 1]"),
         ("/classify", {"pixels": [[0] * 4, [0]]}, {}, 400, "differ in length"),
