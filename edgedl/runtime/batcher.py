@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,9 @@ from edgedl.runtime.session import check_inputs
 if TYPE_CHECKING:
     from edgedl.runtime.session import Model
 
+# Batches in the thread's hands: one that runs, and a full one that it takes up without waiting
+# for the event loop. One that isn't full stays open until the thread is free.
+AHEAD = 2
 BATCH = "batch"  # what a manifest calls the axis of independent samples
 
 
@@ -97,6 +101,7 @@ class Batcher:
         self.max_queue = max_queue
         self._axes = _batch_axes(model)
         self._waiting: deque[_Request] = deque()
+        self._running: set[asyncio.Future[list[Arrays | EdgedlError]]] = set()
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="edgedl-batcher")
         self._dispatcher: asyncio.Task[None] | None = None
@@ -151,7 +156,7 @@ class Batcher:
     async def close(self, drain: bool = True) -> None:
         """Take no more requests; answer those that wait, then end the thread.
 
-        The model stays open. A close that is itself cancelled cancels what still waits.
+        The model stays open. A close that is itself cancelled cancels what isn't started.
 
         Args:
             drain: False refuses those that wait with an EngineError; what runs is answered.
@@ -197,12 +202,12 @@ class Batcher:
         return _Request(inputs, rows, single, sizes, loop.time(), loop.create_future())
 
     async def _dispatch(self) -> None:
-        """Run batches until closed and empty; whatever ends it leaves no request hanging."""
+        """Start batches until closed and empty; whatever ends it leaves no request hanging."""
         try:
-            while self._waiting or not self._closed:
+            while self._waiting or self._running or not self._closed:
                 delay = self._delay()
                 if delay == 0:
-                    await self._serve(self._take())
+                    self._start(self._take())
                 else:
                     await self._wait(delay)
         finally:
@@ -219,13 +224,15 @@ class Batcher:
             pass  # the delay is over
 
     def _delay(self) -> float | None:
-        """Seconds until the next batch may run; None while there is none."""
-        if not self._waiting:
+        """Seconds until the next batch may start; None where only a change can tell."""
+        if not self._waiting or len(self._running) == AHEAD:
             return None
         first = self._waiting[0]
-        rows = sum(r.rows for r in self._waiting if r.sizes == first.sizes)
-        full = rows >= self.max_batch or len(self._waiting) >= self.max_queue
-        if full or self._closed:
+        if sum(r.rows for r in self._waiting if r.sizes == first.sizes) >= self.max_batch:
+            return 0
+        if self._running:  # until it is done, others may come and make the batch larger
+            return None
+        if self._closed or len(self._waiting) >= self.max_queue:
             return 0
         return max(0.0, first.arrived + self.max_wait_s - asyncio.get_running_loop().time())
 
@@ -243,27 +250,30 @@ class Batcher:
             self._waiting.remove(request)
         return batch
 
-    async def _serve(self, batch: list[_Request]) -> None:
-        """Run a batch in the thread and answer its requests, whatever comes of it."""
+    def _start(self, batch: list[_Request]) -> None:
         self._batches += 1
         self._rows += sum(r.rows for r in batch)
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._thread, _run, self.model, self._axes, batch)
-        try:
-            await asyncio.wait([running])
-            error = running.exception()
-            answers = [error] * len(batch) if error else running.result()
-            for request, answer in zip(batch, answers, strict=True):
-                self._answer(request, answer)
-        finally:
-            for request in batch:
-                request.answer.cancel()  # does nothing to those that are answered
+        self._running.add(running)
+        running.add_done_callback(partial(self._finish, batch))
+
+    def _finish(
+        self, batch: list[_Request], ran: asyncio.Future[list[Arrays | EdgedlError]]
+    ) -> None:
+        """Answer a batch's requests, whatever came of it."""
+        self._running.discard(ran)
+        self._changed.set()
+        error = ran.exception()
+        answers = [error] * len(batch) if error else ran.result()
+        for request, answer in zip(batch, answers, strict=True):
+            self._answer(request, answer)
 
     def _answer(self, request: _Request, answer: Arrays | BaseException) -> None:
-        self._failed += isinstance(answer, BaseException)
         if request.answer.done():  # its caller gave up
             return
         if isinstance(answer, BaseException):
+            self._failed += 1
             request.answer.set_exception(answer)
         else:
             request.answer.set_result(answer)

@@ -252,6 +252,26 @@ def test_the_event_loop_goes_on_while_the_model_runs(classifier_bundle: Path) ->
     assert (stats.requests, stats.batches) == (4, 2)
 
 
+def test_only_a_full_batch_is_made_ready_while_another_runs(classifier_bundle: Path) -> None:
+    """The thread takes it up without the event loop; one with room stays open to others."""
+    model = Gate(classifier_bundle)
+
+    async def use(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.run(image=classifier_images(1)))
+        await until(model.entered.is_set)
+        two = asyncio.create_task(together(batcher, *rows_of(classifier_images(2))))
+        await until(lambda: batcher.stats.waiting == 2)
+        assert batcher.stats.batches == 1
+        third = asyncio.create_task(batcher.run(image=classifier_images(1)))
+        await until(lambda: batcher.stats.batches == 2)
+        assert batcher.stats.waiting == 0
+        model.opened.set()
+        await asyncio.gather(first, two, third)
+
+    _, stats = serve(model, use, max_batch=3, max_wait_s=0)
+    assert (stats.batches, stats.rows) == (2, 4)
+
+
 def test_a_cancelled_request_is_dropped_and_spoils_nothing(classifier_bundle: Path) -> None:
     model = Gate(classifier_bundle)
 
@@ -270,6 +290,36 @@ def test_a_cancelled_request_is_dropped_and_spoils_nothing(classifier_bundle: Pa
     gone = [isinstance(a, asyncio.CancelledError) for a in answers]
     assert gone == [True, False, False, True, False]
     assert (stats.cancelled, stats.batches, stats.rows) == (2, 2, 4)
+
+
+def test_a_crowd_of_all_kinds_is_answered_to_the_last(sequence: runtime.Model) -> None:
+    """Lengths, rows, faults and callers that give up, all mixed; nobody hangs or gets another's."""
+    rng = np.random.default_rng(3)
+
+    async def ask(batcher: Batcher) -> str:
+        time, rows, fault, patience = rng.integers((1, 1, 0, 0), (4, 4, 10, 4))
+        x = rng.standard_normal((time, rows, 2)).astype(np.float32)
+        pick = np.full(rows, 7 if fault == 0 else rng.integers(3))
+        await asyncio.sleep(rng.uniform(0, 0.05))
+        limit = 0.001 if patience == 0 and fault else None
+        try:
+            answer = await asyncio.wait_for(batcher.run(x=x, pick=pick), limit)
+        except TimeoutError:
+            return "cancelled"
+        except EngineError:
+            assert fault == 0
+            return "failed"
+        np.testing.assert_allclose(answer["y"], x * np.float32(10) ** pick[None, :, None], **CLOSE)
+        return "answered"
+
+    async def crowd(batcher: Batcher) -> list[str]:
+        return await asyncio.gather(*(ask(batcher) for _ in range(400)))
+
+    ends, stats = serve(sequence, crowd, max_queue=400)
+    assert (stats.requests, stats.waiting, stats.refused) == (400, 0, 0)
+    assert (ends.count("failed"), ends.count("cancelled")) == (stats.failed, stats.cancelled)
+    assert ends.count("answered") > 200
+    assert stats.batches < 400
 
 
 def test_closing_answers_those_that_wait_and_takes_no_more(classifier: runtime.Model) -> None:
@@ -301,13 +351,13 @@ def test_a_close_that_is_cancelled_leaves_nobody_hanging(classifier_bundle: Path
 
     async def use() -> None:
         batcher = Batcher(model, max_batch=1)
-        requests = [asyncio.create_task(batcher.run(image=i)) for i in classifier_images(2)]
-        await until(model.entered.is_set)
+        requests = [asyncio.create_task(batcher.run(image=i)) for i in classifier_images(4)]
+        await until(lambda: batcher.stats.batches == 2)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(batcher.close(), 0.01)
         model.opened.set()
         answers = await asyncio.gather(*requests, return_exceptions=True)
-        assert [type(a) for a in answers] == [asyncio.CancelledError] * 2
+        assert [type(a) for a in answers] == [dict] * 2 + [asyncio.CancelledError] * 2
 
     asyncio.run(asyncio.wait_for(use(), 30))
 
