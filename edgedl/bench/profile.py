@@ -127,17 +127,13 @@ def _row(node: NodeProfile, time: float, total: float, limits: Limits | None) ->
 def _notes(profile: Profile) -> list[str]:
     overhead, limits = overhead_ns(profile), profile.limits
     traced = sum(node.traced_ns for node in profile.nodes)
+    taken_off = f"{show_ns(overhead)} a node are taken off" if overhead else "nothing is taken off"
     notes = [
-        f"{profile.runs} traced runs, {show_ns(traced)} each by the trace; untraced "
-        f"{show_ns(profile.median_ns)} in the same process: "
-        + (
-            f"{show_ns(overhead)} a node are taken off as the trace's own"
-            if overhead
-            else "nothing is taken off"
-        )
+        f"{profile.runs} traced runs of {show_ns(traced)}, beside untraced ones of "
+        f"{show_ns(profile.median_ns)}: {taken_off} for tracing"
     ]
     if limits is None:
-        return [*notes, "limits are measured on the CPU only, and its trace tells launches here"]
+        return [*notes, "no limits: they are of ONNX Runtime's own CPU provider"]
     threads = f"{limits.threads} thread{'s' * (limits.threads > 1)}"
     return [
         *notes,

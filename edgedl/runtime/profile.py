@@ -153,7 +153,10 @@ def _node(
 
 
 def _bytes(event: Event, whole: bool) -> tuple[int | None, int]:
-    """Constants a node reads (None where the trace may lack some), and activations it moves."""
+    """Constants a node reads (None where the trace may lack some), and activations it moves.
+
+    What another provider than the CPU's compiles keeps its constants inside.
+    """
     arguments = event.args
     if arguments.op_name in VIEWS:
         return 0, 0
@@ -163,7 +166,7 @@ def _bytes(event: Event, whole: bool) -> tuple[int | None, int]:
     )
     if arguments.op_name in LOOKUPS:
         return min(constants, written), min(read, 2 * written) + written
-    known = whole or arguments.op_name not in OPERATIONS
+    known = arguments.provider == CPU and (whole or arguments.op_name not in OPERATIONS)
     return constants if known else None, read + written
 
 

@@ -93,7 +93,7 @@ def test_the_table_shows_the_most_first_and_how_far_each_is_from_its_limit() -> 
     assert table.rows[1][-1] == ""  # below what the trace can tell
     assert table.rows[2][:4] == ("2 more", "", "1 us", "15 %")
     assert table.rows[3] == ("untraced run", "", "6.5 us", "", "", "", "", "4.12 us", "63 %")
-    assert "3 us a node are taken off" in table.notes[0]
+    assert "3 us a node are taken off for tracing" in table.notes[0]
     operators = by_operator(traced)
     assert [row[:4] for row in operators.rows] == [
         ("Gemm", "1", "5 us", "77 %"),
@@ -104,4 +104,4 @@ def test_the_table_shows_the_most_first_and_how_far_each_is_from_its_limit() -> 
 def test_without_limits_the_table_says_why() -> None:
     table = by_node(profile(DENSE, median_ns=9000, limits=None))
     assert table.rows[0][6:] == ("unknown", "unknown", "unknown")
-    assert "CPU only" in table.notes[1]
+    assert "no limits" in table.notes[1]

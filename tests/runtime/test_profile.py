@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.runtime import limits
 from edgedl.runtime.profile import midmean
@@ -20,7 +23,15 @@ from edgedl.runtime.protocol import (
 )
 from edgedl.runtime.trace import Arguments, Event, split_runs
 from edgedl.runtime.worker import answer
-from tests.graphs import HIDDEN, TOKENS, write_text_bundle
+from tests.graphs import (
+    HIDDEN,
+    TOKENS,
+    classifier_graph,
+    classifier_weights,
+    replace_variant,
+    write_classifier_bundle,
+    write_text_bundle,
+)
 
 QUICK: dict[str, Any] = {"warmup_s": 0.0, "least_s": 0.01, "least_count": 20, "threads": 1}
 VOCABULARY = len(TOKENS)
@@ -64,6 +75,46 @@ def test_a_recurrent_layers_operations_grow_with_the_steps(text_bundle: Path) ->
     assert only(profile, "RNN").reread_bytes == 2 * 4 * HIDDEN * HIDDEN
     assert only(profile, "MatMul", "Gemm").operations == 2 * 3 * 2 * HIDDEN * VOCABULARY
     assert only(profile, "Gather").parameter_bytes == 4 * 3 * 2 * 4  # the rows looked up
+
+
+def test_what_a_loop_runs_is_counted_each_time_and_once(tmp_path: Path) -> None:
+    path = write_classifier_bundle(tmp_path / "loop.bundle")
+    replace_variant(path, "fp32", looping_graph(turns=3).SerializeToString())
+    profile = profiled(Case(str(path), "fp32", sizes={"batch": 2}, **QUICK))
+    inner = next(n for n in profile.nodes if n.name == "inner")
+    assert (inner.calls, inner.operations) == (3, 3 * 2 * 2 * 16 * 16)
+    loop = only(profile, "Loop")
+    assert (loop.calls, loop.operations) == (1, None)
+
+
+def looping_graph(turns: int) -> onnx.ModelProto:
+    """The classifier's signature; its dense layer after a product that a Loop repeats."""
+    weights, square = classifier_weights(), np.eye(16, dtype=np.float32)
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("MatMul", ["v", "square"], ["next"], name="inner"),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 16]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["batch", 16]),
+        ],
+    )
+    model = classifier_graph(weights)
+    flatten, *rest = model.graph.node
+    loop = helper.make_node("Loop", ["turns", "", "flat"], ["turned"], body=body)
+    rest[0].input[0] = "turned"
+    del model.graph.node[:]
+    model.graph.node.extend([flatten, loop, *rest])
+    constants = {"square": square, "turns": np.array(turns)}
+    model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
+    return model
 
 
 def test_runs_are_traced_beside_untraced_ones_and_the_machines_limits(text_bundle: Path) -> None:
