@@ -18,7 +18,7 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 HERE = Path(__file__).resolve().parent
 ENGINE = "node_modules/onnxruntime-web/dist"
@@ -82,7 +82,8 @@ class PageHandler(SimpleHTTPRequestHandler):
             case _:
                 root, file = HERE, "nothing"
         inside = (root / file).resolve()
-        return str(inside if inside.parent == root.resolve() and file else HERE / "nothing")
+        ours = inside.parent == root.resolve() and inside.is_file()
+        return str(inside if ours else HERE / "nothing")
 
     def end_headers(self) -> None:
         """Every answer carries the page's headers."""
@@ -98,7 +99,7 @@ class PageHandler(SimpleHTTPRequestHandler):
         print(f"{self.client_address[0]}: {format % args}: {self.path}", file=sys.stderr)
 
     def _send_bundles(self) -> None:
-        content = json.dumps([f"bundles/{name}/" for name in self.bundles]).encode()
+        content = json.dumps([f"bundles/{quote(name)}/" for name in self.bundles]).encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

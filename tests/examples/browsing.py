@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
@@ -44,7 +45,7 @@ class Visit:
 
     def card(self, name: str) -> Locator:
         """A bundle's card, by the bundle's directory."""
-        return self.page.locator(f'.card[data-bundle="bundles/{name}/"]')
+        return self.page.locator(f'.card[data-bundle="bundles/{quote(name)}/"]')
 
     def proved(self, name: str) -> Locator:
         """A bundle's card, once it has been proved."""

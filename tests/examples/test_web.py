@@ -6,18 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from onnx import helper
 from playwright.sync_api import Locator, expect
 
 from edgedl import runtime
-from edgedl.runtime.golden import write_npz
+from edgedl.runtime.bundle import open_bundle
+from edgedl.runtime.golden import read_npz, write_npz
 from edgedl.runtime.manifest import Tolerance
 from tests.examples.browsing import Opener, draw, write
 from tests.examples.page_parity import assert_same_parity, python_parity
 from tests.graphs import (
+    TOKENS,
+    change_manifest,
     change_variant,
     classifier_graph,
     classifier_weights,
+    replace_golden,
     replace_variant,
     rounded,
     write_classifier_bundle,
@@ -53,6 +58,40 @@ def test_a_variant_that_answers_otherwise_is_not_proved(visit: Opener, tmp_path:
     assert not python_parity(bundle)["fp32", "probabilities"].passed
 
 
+def cut_short(bundle: Path) -> Path:
+    """Leave the last position out of the parts in which the longest call is read again."""
+    golden = open_bundle(bundle).manifest.golden
+    cases = tuple(
+        replace(case, chunks=replace(case.chunks, lengths=(1, 4))) if case.chunks else case
+        for case in golden.cases
+    )
+    change_manifest(bundle, golden=replace(golden, cases=cases))
+    return bundle
+
+
+def test_every_kind_of_golden_case_can_fail(visit: Opener, tmp_path: Path) -> None:
+    faults = {
+        "steps4/logits": "max |a-b|",
+        "forced3/h_out": "steps from the source's state",
+        "text5/tokens": "greedy text leaves the source's at token 0",
+    }
+    bundles = [write_text_bundle(tmp_path / f"fault{n}.bundle") for n in range(len(faults))]
+    for bundle, name in zip(bundles, faults, strict=True):
+        arrays = read_npz((bundle / "golden.npz").read_bytes(), "golden.npz")
+        # Of a text only what the source wrote: its prompt, three tokens, stays.
+        part = arrays[name][..., 3:] if name.startswith("text") else arrays[name]
+        part[...] = (part + 1) % len(TOKENS)
+        replace_golden(bundle, write_npz(arrays))
+    bundles.append(cut_short(write_text_bundle(tmp_path / "parts.bundle")))
+    opened = visit(*bundles)
+    in_parts = "a sequence in parts differs from it whole"
+    for bundle, said in zip(bundles, (*faults.values(), in_parts), strict=True):
+        verdict = opened.proved(bundle.name).locator(".verdict p")
+        expect(verdict).to_contain_text("Not proved: fp32")
+        expect(verdict).to_contain_text(said)
+        assert not all(row.passed for row in python_parity(bundle).values())
+
+
 def test_noise_over_the_limit_fails(visit: Opener, tmp_path: Path) -> None:
     bundle = write_text_bundle(tmp_path / "noisy.bundle")
     change_variant(bundle, "rounded", tolerance=Tolerance(min_sqnr_db=60.0))
@@ -62,30 +101,40 @@ def test_noise_over_the_limit_fails(visit: Opener, tmp_path: Path) -> None:
 
 def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    at = content.find(b"cat") if path.suffix == ".json" else len(content) // 2
+    content[at] ^= 1
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("file", ["fp32.onnx", "manifest.json", "golden.npz"])
-def test_a_damaged_file_is_refused_in_one_line(visit: Opener, tmp_path: Path, file: str) -> None:
-    bundle = write_classifier_bundle(tmp_path / "damaged.bundle")
-    flip_a_byte(bundle / file)
-    card = visit(bundle).card(bundle.name)
-    expect(card.locator(".error")).to_contain_text(f"{file} is ")
-    error = card.locator(".error").inner_text()
-    assert "\n" not in error
-    assert "damaged" in error or "not a manifest" in error
-    assert card.locator(".proof").get_attribute("data-verdict") is None
-    if file == "fp32.onnx":
-        expect(card).to_have_attribute("data-state", "refused")
-        card.locator(".pad canvas").click()
-        expect(card.locator(".answer[data-label]")).to_have_count(0)
+def test_a_damaged_file_is_refused_in_one_line(visit: Opener, tmp_path: Path) -> None:
+    files = ("fp32.onnx", "manifest.json", "golden.npz")
+    bundles = [write_classifier_bundle(tmp_path / f"{file}.bundle") for file in files]
+    for bundle, file in zip(bundles, files, strict=True):
+        flip_a_byte(bundle / file)
+    opened = visit(*bundles)
+    for bundle, file in zip(bundles, files, strict=True):
+        card = opened.card(bundle.name)
+        expect(card.locator(".error")).to_contain_text(f"/{file} is damaged")
+        assert "\n" not in card.locator(".error").inner_text()
+        assert card.locator(".proof").get_attribute("data-verdict") is None
+
+    card = opened.card("fp32.onnx.bundle")
+    expect(card).to_have_attribute("data-state", "refused")
+    card.locator(".pad canvas").click()
+    expect(card.locator(".answer[data-label]")).to_have_count(0)
+    card.get_by_label("Variant").select_option("rounded")  # its file is whole
+    expect(card.locator(".proof")).to_have_attribute("data-verdict", "holds")
+    expect(card.locator(".error")).to_be_hidden()
+    expect(card.locator(".answer[data-label]")).to_have_count(1)
+    opened.prove_all("fp32.onnx.bundle")
+    expect(card.locator(".proof")).to_have_attribute("data-verdict", "fails")
+    expect(card.locator(".verdict p")).to_contain_text("Not proved: fp32.")
 
 
 def test_a_variant_that_the_browser_cannot_run_makes_room_for_another(
     visit: Opener, tmp_path: Path
 ) -> None:
-    bundle = write_classifier_bundle(tmp_path / "odd.bundle")
+    bundle = write_classifier_bundle(tmp_path / "odd ü #1.bundle")
     graph = classifier_graph(classifier_weights())
     graph.graph.node[0].CopyFrom(
         helper.make_node("NoSuchOperator", ["image"], ["flat"], domain="nowhere")
@@ -169,6 +218,10 @@ def test_a_picture_is_read_as_python_reads_it(visit: Opener, classifier_bundle: 
     )
     card.get_by_role("button", name="Clear").click()
     expect(answer).to_have_count(0)
+    draw(opened.page, card.locator(".pad canvas"), [[(0.3, 0.5), (0.7, 0.5)]])
+    expect(answer).to_be_visible()
+    ink = seen_pixels(card)
+    assert np.ptp(ink.sum(0)) < np.ptp(ink.sum(1)), ink  # a line that lies
 
 
 def test_a_drawing_is_fitted_and_centred_as_mnist_does(
@@ -241,6 +294,7 @@ def test_it_works_with_a_keyboard(visit: Opener, classifier_bundle: Path) -> Non
     card.get_by_label("Variant").focus()
     opened.page.keyboard.press("ArrowDown")
     expect(card.locator("[data-fact=file]")).to_contain_text("rounded.onnx")
+    expect(card.locator(".verdict p")).to_contain_text("rounded holds its tolerance")
 
 
 def test_threads_work_and_answer_the_same(visit: Opener, text_bundle: Path) -> None:

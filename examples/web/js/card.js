@@ -12,6 +12,7 @@ export class Card {
   #engine;
   #bundle;
   #models = new Map();
+  #proofs = new Map();
   #model = null;
   #times = [];
   #changed = () => {};
@@ -20,7 +21,7 @@ export class Card {
     this.#engine = engine;
     this.element = template.content.firstElementChild.cloneNode(true);
     this.element.dataset.bundle = url;
-    this.#find("h2").textContent = url.split("/").filter(Boolean).at(-1);
+    this.#find("h2").textContent = url.split("/").filter(Boolean).map(decodeURIComponent).at(-1);
     this.#find("select").addEventListener("change", ({ target }) => this.#choose(target.value));
     this.#find("[data-do=prove]").addEventListener("click", () => this.#proveAll());
     this.#find("[data-do=prove]").disabled = true;
@@ -37,6 +38,8 @@ export class Card {
     this.#bundle = bundle;
     this.element.dataset.name = name;
     this.#find("h2").textContent = name;
+    this.#find(".proof").setAttribute("aria-label", `Proof of ${name}`);
+    this.#find(".evidence").setAttribute("aria-label", `Evidence for ${name}`);
     const kind = task ? task.kind.replace("-", " ") : "no task: it can be proved only";
     this.#find(".kind").textContent = kind;
     this.#find("select").replaceChildren(...variants.map(({ name }) => new Option(name)));
@@ -88,32 +91,41 @@ export class Card {
         continue;
       }
       if (refused.length) this.#say(".note", `${refused.join("; ")}: ${name} takes its place`);
-      return true;
+      return;
     }
     throw new PageError(refused.join("; "), "export the bundle with another recipe");
   }
 
-  /** Prove the variant that runs. */
-  async proveCurrent(golden) {
-    const verdict = await prove(this.#model, golden, this.#bundle.manifest);
-    this.#showProofs([{ variant: this.#model.variant, ...verdict }]);
-    this.#find("[data-do=prove]").disabled = false;
+  /** Prove the variant that runs, where it hasn't been yet. */
+  async proveCurrent() {
+    const { variant } = this.#model;
+    if (!this.#proofs.has(variant.name)) await this.#prove([variant]);
+    this.#showProofs();
   }
 
   async #proveAll() {
-    const button = this.#find("[data-do=prove]");
-    button.disabled = true;
     await this.attempt(async () => {
-      const golden = await readGolden(this.#bundle);
-      const proofs = [];
-      for (const variant of this.#bundle.manifest.variants) {
-        this.#find(".verdict p").textContent = `Proving ${variant.name} …`;
-        proofs.push(await this.#proofOf(variant, golden));
-      }
-      this.#showProofs(proofs);
+      this.#proofs.clear();
+      delete this.#find(".proof").dataset.verdict;
+      this.#find(".verdict p").textContent = "Not proved yet.";
+      await this.#prove(this.#bundle.manifest.variants);
+      this.#showProofs();
       this.#find(".evidence").hidden = false;
     });
-    button.disabled = false;
+  }
+
+  async #prove(variants) {
+    const button = this.#find("[data-do=prove]");
+    button.disabled = true;
+    try {
+      const golden = await readGolden(this.#bundle);
+      for (const variant of variants) {
+        this.#find(".verdict p").textContent = `Proving ${variant.name} …`;
+        this.#proofs.set(variant.name, await this.#proofOf(variant, golden));
+      }
+    } finally {
+      button.disabled = false;
+    }
   }
 
   /** A variant's verdict; one that can't be had, or run, is no proof of the others' failure. */
@@ -128,20 +140,25 @@ export class Card {
     }
   }
 
-  #showProofs(proofs) {
-    const proof = this.#find(".proof");
-    proof.dataset.verdict = proofs.every(({ passed }) => passed) ? "holds" : "fails";
-    this.#find(".verdict p").textContent = verdictLine(proofs);
+  #showProofs() {
+    const { variants } = this.#bundle.manifest;
+    const proofs = variants.map(({ name }) => this.#proofs.get(name)).filter(Boolean);
+    const verdict = proofs.every(({ passed }) => passed) ? "holds" : "fails";
+    this.#find(".proof").dataset.verdict = verdict;
+    const current = this.#proofs.get(this.#model?.variant.name);
+    this.#find(".verdict p").textContent = verdictLine(proofs, current, variants.length);
     const table = this.#find("table");
     table.querySelectorAll("tbody").forEach((body) => body.remove());
     table.append(...proofs.map(evidenceRows));
   }
 
   async #choose(name) {
-    const before = this.#model?.variant.name;
     this.#say(".note", "");
-    await this.attempt(() => this.#use(name));
-    this.#find("select").value = this.#model?.variant.name ?? before ?? name;
+    await this.attempt(async () => {
+      await this.#use(name);
+      await this.proveCurrent();
+    });
+    this.#find("select").value = this.#model?.variant.name ?? name;
   }
 
   async #use(name) {

@@ -1,16 +1,21 @@
 /** Verdicts as text and as rows of a table. */
 import * as format from "./format.js";
 
-/** All verdicts in a sentence. */
-export function verdictLine(proofs) {
+/**
+ * All verdicts in a sentence: those that fail, or the one of the variant that runs.
+ *
+ * @param {object[]} proofs What was proved so far.
+ * @param {object?} current The proof of the variant that runs.
+ * @param {number} count How many variants there are.
+ */
+export function verdictLine(proofs, current, count) {
   const failed = proofs.filter(({ passed }) => !passed).map(({ variant }) => variant.name);
   if (failed.length) return `✗ Not proved: ${failed.join(", ")}. ${firstReason(proofs)}`;
-  const ran = proofs.filter(({ unsupported }) => !unsupported);
-  if (ran.length === 0) return "Nothing was proved: onnxruntime-web runs none of the variants.";
-  const absent = proofs.length - ran.length;
-  const rest = absent ? `; onnxruntime-web can't run ${absent} more` : "";
-  if (ran.length === 1) return `✓ ${sentence(ran[0])}${rest}.`;
-  return `✓ ${sentence(ran[0])}; all ${ran.length} variants hold${rest}.`;
+  if (!current) return "Nothing was proved: no variant runs.";
+  const ran = proofs.filter(({ unsupported }) => !unsupported).length;
+  const absent = proofs.length - ran ? `, onnxruntime-web can't run ${proofs.length - ran} more` : "";
+  const others = proofs.length === count && count > 1 ? `; all ${ran} variants hold${absent}` : "";
+  return `✓ ${sentence(current)}${others}.`;
 }
 
 function firstReason(proofs) {
@@ -53,7 +58,7 @@ function rowLine(row, variant) {
     cell("td", format.error(row.maxAbs), { title: `in case ${row.worstCase}` }),
     cell("td", heldTo(row, variant.tolerance), { title: rule(variant.tolerance) }),
     cell("td", row.positions ? `${row.flips}/${row.positions}` : "–"),
-    cell("td", verdict, { className: row.passed ? "good" : "bad" }),
+    cell("td", verdict, { className: { ok: "good", fails: "bad" }[verdict] ?? "soft" }),
   ]);
   // The whole numbers behind the cells, for whoever reads the page by a program.
   Object.assign(element.dataset, {

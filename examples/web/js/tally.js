@@ -155,17 +155,20 @@ export class Tally {
     const classes = scores.shape.at(-1);
     const places = expected.data.length / (scores.data.length / classes);
     const { atol, rtol } = this.tolerance;
+    if (actual.data.some((chosen) => chosen < 0 || chosen >= classes)) {
+      this.#problems.push(`${name}: a class outside 0 to ${classes - 1}`);
+      return;
+    }
     expected.data.forEach((own, index) => {
       const start = Math.floor(index / places) * classes;
       const theirs = scores.data[start + Number(own)];
       const ours = scores.data[start + Number(actual.data[index])];
-      if (ours === undefined) return this.#problems.push(`${name}: no such class`);
       const lost = Math.abs(theirs - ours);
       const allowed = 2 * (atol ?? 0) + (rtol ?? 0) * (Math.abs(ours) + Math.abs(theirs));
       if (this.elementWise) this.#addExcess(name, lost, allowed);
-      if (index % places) return undefined;
+      if (index % places) return;
       this.maxAbs = Math.max(this.maxAbs, lost);
-      return this.flips.add(lost, own !== actual.data[index]);
+      this.flips.add(lost, own !== actual.data[index]);
     });
   }
 

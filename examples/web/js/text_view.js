@@ -50,7 +50,7 @@ async function write(card, manifest, form, signal) {
   const all = times.reduce((sum, ms) => sum + ms, 0);
   const rate = Math.round((1000 * times.length) / all).toLocaleString("en");
   const step = format.milliseconds(format.median(times));
-  pace.textContent = `${times.length} tokens, ${step} each, ${rate} per second`;
+  pace.textContent = `${times.length} tokens, median ${step}, ${rate} per second`;
 }
 
 /** Put pieces on the page as they come, a frame's worth at a time. */
