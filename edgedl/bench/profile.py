@@ -192,5 +192,5 @@ def _giga(rate: float) -> str:
     return f"{rate / 1e9:,.3g}" if rate < 1e12 else f"{rate / 1e9:,.0f}"
 
 
-def _shorten(name: str, most: int = 48) -> str:
+def _shorten(name: str, most: int = 40) -> str:
     return name if len(name) <= most else f"...{name[3 - most :]}"

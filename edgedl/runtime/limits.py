@@ -18,13 +18,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from edgedl.runtime.golden import Array
-from edgedl.runtime.host import describe_host
 from edgedl.runtime.protocol import Limits
 from edgedl.runtime.settings import Settings
 
 NEAR_BYTES = 32 << 10  # half of the smallest first-level cache and a second one beside it
-MEMORY_BYTES = 128 << 20
-ROUNDS, WINDOWS, WINDOW_S = 3, 5, 0.01
+MEMORY_BYTES = 64 << 20  # past most caches; a container may grant little more
+ROUNDS, WINDOWS, WINDOW_S = 3, 8, 0.01
 PRODUCT_S = 0.05
 SIZE = 512
 ROWS = (256, 1024)  # many threads want many rows, one thread's cache few
@@ -47,10 +46,8 @@ def measure_limits(threads: int | None, weights_bytes: int) -> Limits:
     """Measure with the threads of a case, and a buffer as large as its constants."""
     threads = Settings(threads).resolved().threads or 1
     weights = max(weights_bytes, NEAR_BYTES * threads)
-    memory = min(MEMORY_BYTES, max(describe_host().memory // 8, 32 << 20))
-    parts = [
-        _split(size, threads) for size in (NEAR_BYTES * threads, weights, max(memory, weights))
-    ]
+    memory = max(MEMORY_BYTES, weights)
+    parts = [_split(size, threads) for size in (NEAR_BYTES * threads, weights, memory)]
     products = [
         _product(FLOAT32_MODEL, np.dtype(np.float32), threads),
         _product(INT8_MODEL, np.dtype(np.uint8), threads),

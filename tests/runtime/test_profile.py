@@ -137,6 +137,17 @@ def test_a_trace_leaves_no_file_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_constants_that_no_trace_shows_are_unknown(
+    classifier_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a kernel runs only with its constants packed: then the trace lacks them."""
+    monkeypatch.setattr("edgedl.runtime.profile._see_constants", lambda *given: {})
+    profile = profiled(Case(str(classifier_bundle), "fp32", **QUICK))
+    dense = only(profile, "Gemm", "FusedGemm")
+    assert (dense.parameter_bytes, dense.operations) == (None, 2 * 16 * 3)
+    assert only(profile, "Softmax").parameter_bytes == 0
+
+
 def test_a_subject_has_no_nodes(text_bundle: Path) -> None:
     reply = answer(ProfileRequest(Case(str(text_bundle), "fp32", subject="a.py:b")))
     assert isinstance(reply, Failure)
