@@ -198,7 +198,6 @@ def compare(rows: list[Row]) -> Table:
         "batch 1 (text: one step); gain: p50 of "
         + " and of ".join(BASELINES.values())
         + " divided by the row's",
-        "load leaves out onnxruntime's import, but a framework's includes its own",
         *table.notes,
     )
     return Table(headers, lines, notes, table.prose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 from msgspec import Struct
@@ -25,7 +26,8 @@ CPU_FEATURES = (
 class Host(Struct, frozen=True):
     """A fingerprint of the machine a worker runs on. Memory is in bytes.
 
-    `features` are those of `CPU_FEATURES` that the processor has.
+    `features` are those of `CPU_FEATURES` that the processor has, `flags` all that the system
+    tells. `engine` is how onnxruntime was built; empty where it isn't loaded.
     """
 
     system: str
@@ -36,6 +38,10 @@ class Host(Struct, frozen=True):
     python: str
     versions: dict[str, str]
     features: tuple[str, ...] = ()
+    flags: str = ""
+    kernel: str = ""
+    libc: str = ""
+    engine: str = ""
 
 
 def describe_host() -> Host:
@@ -49,7 +55,17 @@ def describe_host() -> Host:
         python=platform.python_version(),
         versions=installed_versions(RUNTIME_DISTRIBUTIONS),
         features=cpu_features(),
+        flags=_flags(Path("/")),
+        kernel=platform.version(),
+        libc=" ".join(platform.libc_ver()).strip(),
+        engine=_engine_build(),
     )
+
+
+def _engine_build() -> str:
+    """How onnxruntime was built; not imported for that, and old ones don't tell."""
+    build = getattr(sys.modules.get("onnxruntime"), "get_build_info", None)
+    return str(build()) if build else ""
 
 
 def installed_versions(distributions: tuple[str, ...]) -> dict[str, str]:
@@ -93,9 +109,14 @@ def _cgroup_quota(root: Path) -> float:
 
 def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
     """Those of `CPU_FEATURES` that the processor has; none where the system doesn't tell."""
-    fields = _cpuinfo(root)
-    found = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
+    found = _flags(root).split()
     return tuple(name for name in CPU_FEATURES if name in found)
+
+
+def _flags(root: Path) -> str:
+    """What the processor has, as x86 and ARM systems call it."""
+    fields = _cpuinfo(root)
+    return f"{fields.get('flags', '')} {fields.get('Features', '')}".strip()
 
 
 def _cpuinfo(root: Path = Path("/")) -> dict[str, str]:

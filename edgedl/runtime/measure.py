@@ -59,6 +59,7 @@ def measure(case: Case, import_ns: int = 0, empty_resident: int | None = None) -
         peak_resident=peak,
         empty_resident=empty_resident,
         settings=loaded.settings,
+        providers=loaded.providers,
         health=health,
         parity=check_answer(bundle, golden, case, outputs, feeds.expected),
     )

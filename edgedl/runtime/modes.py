@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +29,14 @@ class Loaded:
 
     `run` is what a sample times. `answer` makes of the first run's result the outputs to
     compare with the golden ones, None where nothing can be compared; it is called at once.
-    `settings` are the session's, None for a subject.
+    `settings` and `providers`, each provider's options in order of preference, are the
+    session's; there are none for a subject.
     """
 
     run: Callable[[], object]
     answer: Callable[[Any], Arrays | None]
     settings: Settings | None = None
+    providers: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def load_variant(case: Case, inputs: Arrays) -> Loaded:
@@ -48,7 +50,7 @@ def load_variant(case: Case, inputs: Arrays) -> Loaded:
     settings = (case.threads, case.spinning, case.arena)
     model = load(case.bundle, case.variant, case.device, *settings, tuned=False)
     run, answer = _MODES[case.mode](model, inputs)
-    return Loaded(run, answer, model.settings)
+    return Loaded(run, answer, model.settings, model.session.get_provider_options())
 
 
 Ready = tuple[Callable[[], object], Callable[[Any], Arrays | None]]

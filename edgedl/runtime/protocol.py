@@ -138,7 +138,8 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     inference, `samples_ns` each inference after warm-up, raw. `peak_resident` is the
     process's peak when the last sample was taken, `empty_resident` its peak before it had
     imported anything; None where the system doesn't tell.
-    `settings` are what the session was opened with, None for a subject. `health` is the
+    `settings` are what the session was opened with, None for a subject, and `providers` the
+    options of its execution providers in order of preference. `health` is the
     machine's from before warm-up to after the last sample. `served` is there where the case
     has an open loop, `sustained` where it is a sustained one.
     """
@@ -151,6 +152,7 @@ class Measurement(Struct, frozen=True, tag="measurement", tag_field="answer"):
     samples_ns: tuple[int, ...]
     peak_resident: int | None
     settings: Settings | None = None
+    providers: dict[str, dict[str, str]] = {}
     parity: tuple[OutputParity, ...] = ()
     warm_load_ns: int | None = None
     still_cached: str = ""

@@ -25,6 +25,10 @@ from importlib import import_module
 
 import msgspec
 
+from edgedl.runtime.bundle import Bundle  # noqa: F401 - the part of an app's import without engine
+
+_OWN_IMPORT_NS = time.perf_counter_ns() - _BORN_NS
+
 from edgedl.runtime.errors import EdgedlError
 from edgedl.runtime.host import describe_host
 from edgedl.runtime.protocol import (
@@ -40,8 +44,6 @@ from edgedl.runtime.protocol import (
     ProfileRequest,
     Request,
 )
-
-_OWN_IMPORT_NS = time.perf_counter_ns() - _BORN_NS
 
 
 def answer(request: Request) -> Answer:

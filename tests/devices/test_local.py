@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import onnxruntime as ort
@@ -50,6 +51,14 @@ def test_what_a_subject_prints_does_not_spoil_the_answer(
         least_count=3,
     )
     assert isinstance(open_device("cpu").run(case), Measurement)
+
+
+def test_the_parent_blocks_while_a_worker_is_busy() -> None:
+    begin = time.process_time()
+    with pytest.raises(WorkerError):
+        device_that_runs("import time; time.sleep(1)").run(REQUEST)
+    # It starts a process and waits: a parent that polls would be busy for most of the second.
+    assert time.process_time() - begin < 0.5
 
 
 def test_an_error_a_person_can_act_on_comes_back() -> None:

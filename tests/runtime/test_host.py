@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,14 @@ def test_peak_memory_is_this_processs_own_not_its_parents() -> None:
     assert own is not None
     assert own > block.nbytes
     assert int(printed) < 200 << 20
+
+
+def test_a_fingerprint_names_the_kernel_the_libc_and_the_engines_build() -> None:
+    import onnxruntime
+
+    host = describe_host()
+    assert host.kernel == platform.version()
+    assert host.engine == onnxruntime.get_build_info()
+    assert set(host.features) <= set(host.flags.split())
+    if platform.libc_ver()[0]:
+        assert platform.libc_ver()[1] in host.libc

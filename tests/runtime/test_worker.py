@@ -100,6 +100,7 @@ def test_a_worker_process_answers_line_by_line(text_bundle: Path) -> None:
     assert sum(measurement.samples_ns) >= 0.005e9
     assert measurement.peak_resident is None or measurement.peak_resident > 1 << 20
     assert measurement.host.cpus >= 1
+    assert list(measurement.providers) == ["CPUExecutionProvider"]
     assert measurement.health is not None
     assert measurement.health.looks >= 1
     assert measurement.health.look_ns < measurement.health.elapsed_ns
