@@ -108,20 +108,27 @@ _HEADERS = (
 
 
 def _row(node: NodeProfile, time: float, total: float, limits: Limits | None) -> tuple[str, ...]:
-    bound = Floor(None, "unknown") if limits is None else floor(node, limits)
+    least = Floor(None) if limits is None else floor(node, limits)
+    bound = (least.bound, "unknown" if least.ns is None else show_ns(least.ns))
     cells = (_shorten(node.name), node.operator, _show_net(time), _percent(time, total))
-    least = "unknown" if bound.ns is None else show_ns(bound.ns)
     if time < LEAST_NS:
-        return (*cells, "", "", bound.bound, least, "")
+        return (*cells, "", "", *bound, "")
     moved = all_bytes(node)
     return (
         *cells,
-        "unknown" if moved is None else f"{moved / time:.3g}" * bool(moved),
-        "" if node.operations is None else f"{node.operations / time:.3g}",
-        bound.bound,
-        least,
-        "unknown" if bound.ns is None else _percent(bound.ns, time) * bool(bound.ns),
+        "unknown" if moved is None else _rate(moved, least.bytes_ns, time),
+        _rate(node.operations or 0, least.operations_ns, time),
+        *bound,
+        "unknown" if least.ns is None else _percent(least.ns, time) * bool(least.ns),
     )
+
+
+def _rate(amount: int, least_ns: float | None, time: float) -> str:
+    """Amount by nanoseconds, and its share of what the machine does at most, where known."""
+    if not amount:
+        return ""
+    share = f" ({_percent(least_ns, time)})" if least_ns is not None else ""
+    return f"{amount / time:.3g}{share}"
 
 
 def _notes(profile: Profile) -> list[str]:

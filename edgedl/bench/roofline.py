@@ -14,13 +14,29 @@ from edgedl.runtime.protocol import Limits, NodeProfile, Profile
 
 @dataclass(frozen=True)
 class Floor:
-    """The least time a node can take, in nanoseconds, and what bounds it.
+    """The least time a node's bytes and its operations can take, in nanoseconds.
 
-    `ns` is None where a part is unknown; what is known is then no bound.
+    Of bytes None is unknown; of operations, unknown or none.
     """
 
-    ns: float | None
-    bound: str
+    bytes_ns: float | None
+    operations_ns: float | None = None
+
+    @property
+    def ns(self) -> float | None:
+        """The least time of the node; None where its bytes are unknown."""
+        if self.bytes_ns is None:
+            return None
+        return max(self.bytes_ns, self.operations_ns or 0.0)
+
+    @property
+    def bound(self) -> str:
+        """What bounds the node: `bytes`, `operations`, `nothing` or `unknown`."""
+        if self.bytes_ns is None:
+            return "unknown"
+        if (self.operations_ns or 0.0) > self.bytes_ns:
+            return "operations"
+        return "bytes" if self.bytes_ns else "nothing"
 
 
 def floor(node: NodeProfile, limits: Limits) -> Floor:
@@ -30,15 +46,13 @@ def floor(node: NodeProfile, limits: Limits) -> Floor:
     activations were written a moment ago and are in the nearest cache, and what a recurrent
     layer reads step by step may be there too.
     """
-    if node.parameter_bytes is None:
-        return Floor(None, "unknown")
-    again = node.moved_bytes + node.reread_bytes
-    read = 1e9 * (node.parameter_bytes / limits.weights + again / limits.near)
     rate = {"float32": limits.float32, "int8": limits.int8}.get(node.arithmetic)
-    if node.operations is None or rate is None:
-        return Floor(read, "bytes" if read else "nothing")
-    computed = 1e9 * node.operations / rate
-    return Floor(max(read, computed), "operations" if computed > read else "bytes")
+    counted = node.operations is not None and rate is not None
+    computed = 1e9 * (node.operations or 0) / (rate or 1.0) if counted else None
+    if node.parameter_bytes is None:
+        return Floor(None, computed)
+    again = node.moved_bytes + node.reread_bytes
+    return Floor(1e9 * (node.parameter_bytes / limits.weights + again / limits.near), computed)
 
 
 def all_bytes(node: NodeProfile) -> int | None:
