@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from edgedl.runtime.errors import DeviceError
-from edgedl.runtime.operations import OPERATIONS
 from edgedl.runtime.providers import CPU, Target
 
 _FORBID = "session.disable_cpu_ep_fallback"
@@ -46,6 +45,8 @@ def check_placement(session: Any, target: Target) -> None:
     tells = hasattr(session, "get_provider_graph_assignment_info")
     if _RECORD not in placement_entries(target, tells):
         return
+    from edgedl.runtime.operations import OPERATIONS  # not where everything runs on the CPU
+
     placed = [
         (part.ep_name, node)
         for part in session.get_provider_graph_assignment_info()
