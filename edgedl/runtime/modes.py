@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # How far below the best score an app's answer may be, as a share of all scores' range: what
 # the same session answers to the same numbers differs by rounding only.
 SAME_ANSWER = 1e-3
-TEMPERATURE = 0.8
+# A text of an app: then it begins another, as `generate` itself would by its default.
+TEMPERATURE, TOKENS = 0.8, 200
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,10 @@ def _classify(model: Model, task: ImageClassification, image: Array) -> Ready:
         prepared = classifier.prepare(pixels)
         outputs = model.run_feeds({task.input: prepared})
         scores = outputs[task.output][0]
-        if not any(decision.output == task.output for decision in model.manifest.decisions):
-            _must_be_best(scores, task.labels.index(first.label), "classify", first.label)
+        if any(decision.output == task.output for decision in model.manifest.decisions):
+            scores = np.arange(len(task.labels)) == np.atleast_1d(scores)[0]  # the best class
+        best = scores.astype(np.float64)
+        _must_be_best(best, task.labels.index(first.label), "classify", first.label)
         same = np.allclose(prepared, image, rtol=0, atol=1e-3 * abs(task.scale))
         return outputs if same else None
 
@@ -149,14 +152,15 @@ def _write(model: Model, task: TextGeneration, inputs: Arrays) -> Ready:
     generator = model.generator()
     tokens = [int(token) for token in inputs[task.input][0]]
     prompt = "".join(task.vocabulary.tokens[token] for token in tokens)
-    pieces = _endless(lambda: generator.generate(prompt, 1 << 30, TEMPERATURE, seed=0))
+    pieces = _endless(lambda: generator.generate(prompt, TOKENS, TEMPERATURE, seed=0))
 
     def answer(first: Any) -> Arrays | None:
         if generator.encode(prompt) != tokens:
             return None
         # A text begins with a state of zeros; golden inputs may have another.
         fresh = model.run_feeds({task.input: inputs[task.input]})
-        scores = fresh[task.output][0, -1].astype(np.float64)
+        scores = fresh[task.output][0].astype(np.float64)  # (time, vocabulary), or the last only
+        scores = scores if scores.ndim == 1 else scores[-1]
         scores[task.vocabulary.unknown] = scores.min()
         likeliest = next(generator.generate(prompt, 1, temperature=0))
         _must_be_best(scores, generator.encode(likeliest)[0], "generate", likeliest)
@@ -166,7 +170,7 @@ def _write(model: Model, task: TextGeneration, inputs: Arrays) -> Ready:
 
 
 def _endless(begin: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Text after text: a model whose context is full begins another."""
+    """The pieces of text after text."""
     while True:
         yield from begin()
 

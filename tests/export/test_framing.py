@@ -188,6 +188,12 @@ def test_classifier_over_answers(export: Export, samples: Callable[..., Path]) -
         assert prediction.label == best
         assert len(prediction.scores) == known
         assert np.isnan(prediction.score) == (known == 0)
+        measured = answer(
+            Case(str(bundle.path), "fp32", mode="app", warmup_s=0, least_s=0, least_count=3)
+        )
+        assert isinstance(measured, Measurement), measured
+        assert measured.parity
+        assert all(row.passed for row in measured.parity)
 
 
 def test_a_clear_flip_of_a_class_fails(export: Export) -> None:
