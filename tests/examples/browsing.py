@@ -19,9 +19,9 @@ Stroke = Sequence[tuple[float, float]]
 
 
 @contextmanager
-def serving(*bundles: Path) -> Iterator[str]:
+def serving(*bundles: Path, options: Sequence[str] = ()) -> Iterator[str]:
     """The address of a server of the page, in a process of its own."""
-    command = [sys.executable, str(SERVE), "--port", "0", *map(str, bundles)]
+    command = [sys.executable, str(SERVE), "--port", "0", *options, *map(str, bundles)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from onnx import helper
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from edgedl import runtime
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.golden import read_npz, write_npz
 from edgedl.runtime.manifest import Tolerance
-from tests.examples.browsing import Opener, draw, write
+from tests.examples.browsing import Opener, draw, serving, visiting, write
 from tests.examples.page_parity import assert_same_parity, python_parity
 from tests.graphs import (
     TOKENS,
@@ -172,6 +174,7 @@ def test_text_is_what_python_writes(visit: Opener, text_bundle: Path) -> None:
         ("", {}, "the prompt is empty"),
         ("a", {"tokens": "0"}, "the length is out of range"),
         ("a", {"seed": "-1"}, "the seed is no whole number"),
+        ("a", {"seed": "1e3"}, "the seed is no whole number"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_answered_in_one_line(
@@ -311,3 +314,22 @@ def test_a_newer_bundle_is_refused(visit: Opener, tmp_path: Path) -> None:
         manifest.replace('"schema_version": 1', '"schema_version": 2')
     )
     expect(visit(bundle).card(bundle.name).locator(".error")).to_contain_text("has schema 2")
+
+
+def test_it_works_over_https(browser: Browser, tmp_path: Path, classifier_bundle: Path) -> None:
+    """As it must on a phone: without https there are no hashes there, and no threads."""
+    pem = tmp_path / "own.pem"
+    command = (
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 "
+        f"-subj /CN=localhost -keyout {pem} -out {tmp_path / 'certificate.pem'}"
+    )
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    with pem.open("a") as both:
+        both.write((tmp_path / "certificate.pem").read_text())
+    with (
+        serving(classifier_bundle, options=("--certificate", str(pem))) as url,
+        visiting(browser, url, ignore_https_errors=True) as opened,
+    ):
+        assert url.startswith("https://")
+        card = opened.proved(classifier_bundle.name)
+        expect(card.locator(".proof")).to_have_attribute("data-verdict", "holds")

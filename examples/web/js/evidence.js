@@ -14,7 +14,8 @@ export function verdictLine(proofs, current, count) {
   if (!current) return "Nothing was proved: no variant runs.";
   const ran = proofs.filter(({ unsupported }) => !unsupported).length;
   const absent = proofs.length - ran ? `, onnxruntime-web can't run ${proofs.length - ran} more` : "";
-  const others = proofs.length === count && count > 1 ? `; all ${ran} variants hold${absent}` : "";
+  const all = ran === 2 ? "both" : `all ${ran}`;
+  const others = proofs.length === count && ran > 1 ? `; ${all} variants hold${absent}` : "";
   return `✓ ${sentence(current)}${others}.`;
 }
 

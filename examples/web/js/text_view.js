@@ -76,7 +76,9 @@ async function stream(pieces, written, signal) {
 }
 
 function wishOf({ prompt, temperature, seed, tokens }) {
-  if (!seed.checkValidity()) throw new PageError("the seed is no whole number", "give 0 or more");
+  // A number's field takes "1e3" too.
+  const whole = seed.checkValidity() && /^\d*$/.test(seed.value);
+  if (!whole) throw new PageError("the seed is no whole number", "give 0 or more");
   if (!tokens.checkValidity() || !tokens.value) {
     throw new PageError("the length is out of range", `give 1 to ${tokens.max}`);
   }
