@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from click.core import ParameterSource
 from msgspec import structs
 
 from edgedl.bench.compare import TELL, Compared, compare_run, compare_runs
@@ -17,6 +16,7 @@ from edgedl.bench.gate import Gate
 from edgedl.bench.plan import BenchRequest, Row, decode_rows, encode_rows, first_failure
 from edgedl.bench.report import tabulate
 from edgedl.bench.versus import plan_versus
+from edgedl.cli.options import options_given
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.errors import InputError
@@ -62,11 +62,7 @@ def check_options(context: click.Context, compares: bool) -> None:
     Raises:
         UsageError: There is one.
     """
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
+    given = options_given(context)
     if context.params["as_files"]:
         idle = [name for name in given if name not in WITH_FILES]
         _refuse(context, idle, "does nothing with --compare: nothing is measured")

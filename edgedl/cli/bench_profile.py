@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.core import ParameterSource
 
 from edgedl.bench.plan import BenchRequest, plan_cases
 from edgedl.bench.profile import (
@@ -14,6 +13,7 @@ from edgedl.bench.profile import (
     profile_cases,
     title,
 )
+from edgedl.cli.options import options_given
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import ProgressLine, print_table
 from edgedl.runtime.protocol import Profile
@@ -60,7 +60,7 @@ def _print(profiles: list[Profile]) -> None:
 def _refuse_idle(context: click.Context, both: bool) -> None:
     if both:
         raise click.UsageError("--profile looks at bundles one by one: leave out `vs`")
+    idle = options_given(context).difference(WITH_PROFILE)
     for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name not in WITH_PROFILE:
+        if parameter.name in idle:
             raise click.UsageError(f"{parameter.opts[0]} does nothing with --profile")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from edgedl.bench.plan import DEFAULT_LAUNCHES, BenchRequest
+from edgedl.cli.options import options_given
 from edgedl.runtime.protocol import OpenLoop
 
 
@@ -18,11 +18,7 @@ def check_loops(context: click.Context) -> None:
     Raises:
         UsageError: There is one.
     """
-    given = {
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    given = options_given(context)
     for name, option in (("arrivals", "--arrivals"), ("deadline_ms", "--deadline")):
         if name in given and "rate" not in given:
             raise click.UsageError(f"{option} needs --rate")

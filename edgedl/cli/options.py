@@ -6,11 +6,21 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from edgedl.devices import open_device
 from edgedl.runtime.errors import UnknownDeviceError
 
 Value = TypeVar("Value")
+
+
+def options_given(context: click.Context) -> set[str]:
+    """The parameters, by name, that stand on the command line."""
+    return {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
 
 
 class Parsed(click.ParamType, Generic[Value]):  # type: ignore[type-arg]

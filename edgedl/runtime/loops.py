@@ -105,15 +105,13 @@ def open_loop(run: Run, case: Case, pace: OpenLoop, watch: Watch) -> Timed:
 
     A queue that grows shows in the latencies: waiting is part of them, so that nothing is
     left out while the machine is busy (coordinated omission). What is between requests
-    happens in the wait for the next one, where there is any.
+    happens in the wait for the next one, where there is any. It ends early when a request
+    has waited for `case.most_s`.
     """
     clock = time.perf_counter_ns
-    wanted_s = case.sustained_s or case.least_s
-    count = max(math.ceil(pace.rate * wanted_s), 1 if case.sustained_s else case.least_count)
-    deadline = pace.deadline_ns
+    count, deadline, patience = planned(case, pace), pace.deadline_ns, int(case.most_s * 1e9)
     watch.look(clock())
     start = clock() + 1_000_000
-    limit = start + int((count / pace.rate + case.most_s) * 1e9)
     course = Course(start, watch, KEPT if case.sustained_s else count)
     missed = busy = served = 0
     done, overdue = start, False
@@ -122,7 +120,7 @@ def open_loop(run: Run, case: Case, pace: OpenLoop, watch: Watch) -> Timed:
             watch.look(clock())
         wait_until(due)
         begun = clock()
-        if begun > limit:
+        if begun - due > patience:
             break
         run()
         done = clock()
@@ -134,6 +132,14 @@ def open_loop(run: Run, case: Case, pace: OpenLoop, watch: Watch) -> Timed:
     seconds = max((done - start) / 1e9, served / pace.rate)
     took = Served(count, missed + unserved, unserved, seconds, busy / 1e9)
     return Timed(course.samples(), took, course.sustained() if case.sustained_s else None)
+
+
+def planned(case: Case, pace: OpenLoop) -> int:
+    """How many requests a launch makes: both leasts are reached, if the most allows it."""
+    if case.sustained_s is not None:
+        return math.ceil(pace.rate * case.sustained_s)
+    least = min(case.least_count, math.ceil(pace.rate * case.most_s))
+    return max(math.ceil(pace.rate * case.least_s), least)
 
 
 def arrivals(pace: OpenLoop, start: int, count: int) -> Iterator[int]:
