@@ -35,9 +35,11 @@ from edgedl.cli.bench_options import (
     loop_options,
     profile_option,
     result_options,
+    tune_option,
 )
 from edgedl.cli.bench_profile import run_profile
 from edgedl.cli.bench_request import bench_request, check_loops, show_duration
+from edgedl.cli.bench_tune import check_tuning, run_tune
 from edgedl.cli.options import device_option, variant_option
 from edgedl.cli.result_file import check_writable, write_result
 from edgedl.cli.terminal import can_print, print_table, say
@@ -54,6 +56,7 @@ from edgedl.runtime.protocol import Case
 @loop_options
 @result_options
 @profile_option
+@tune_option
 @comparison_options
 def command(json_file: str | None, phases: bool, **options: Any) -> None:
     """Measure a bundle's variants in fresh processes.
@@ -70,9 +73,10 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     edgedl bench main.bundle vs branch.bundle --fail-above 5%
     edgedl bench --compare before.jsonl after.jsonl
     edgedl bench digits.bundle --profile --variant fp32 --threads 1
+    edgedl bench digits.bundle --tune
     """
     bundles, against = split_sides(options.pop("bundles"))
-    profiles = options.pop("profile")
+    profiles, tunes = options.pop("profile"), options.pop("tunes")
     as_files, above, strict = (options.pop(n) for n in ("as_files", "fail_above", "strict"))
     check_options(click.get_current_context(), compares=bool(as_files or against))
     check_loops(click.get_current_context())
@@ -84,6 +88,10 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     request = bench_request(bundles, DEFAULT_LAUNCHES if against else None, options)
     if profiles:
         run_profile(request, json_file, both=bool(against))
+        return
+    if tunes:
+        check_tuning(request, bool(against))
+        run_tune(request, json_file, measure)
         return
     if against:
         run_versus(request, against, measure, wanted)

@@ -240,3 +240,11 @@ profile_option = click.option(
     help="Instead of timings: time by operator, and how far each node is from what this machine "
     "does at most.",
 )
+
+tune_option = click.option(
+    "--tune",
+    "tunes",
+    is_flag=True,
+    help="Find the fastest variant, threads, spinning and arena on this machine, and store "
+    "them beside the bundle for load() to use here.",
+)

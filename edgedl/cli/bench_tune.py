@@ -1,0 +1,106 @@
+"""edgedl bench --tune."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from edgedl.bench.plan import (
+    BenchRequest,
+    Row,
+    encode_rows,
+    plan_cases,
+    split_target,
+    thread_counts,
+)
+from edgedl.bench.report import show_ns, tabulate
+from edgedl.bench.tune import Sweep, tune
+from edgedl.cli.result_file import write_result
+from edgedl.cli.terminal import print_table
+from edgedl.runtime.bundle import Bundle, open_bundle
+from edgedl.runtime.protocol import Case
+from edgedl.runtime.tuned import Tuned, store_tuned
+
+Measure = Callable[[list[Case], int, int], list[Row]]
+
+
+def check_tuning(request: BenchRequest, against: bool) -> None:
+    """Refuse what can't be tuned for.
+
+    Raises:
+        UsageError: Several sizes or modes, requests at a rate, or a comparison.
+    """
+    for wrong, why in (
+        (against, "--tune takes bundles one by one: leave out `vs`"),
+        (len(request.batches) > 1, "--tune finds the best for one batch size: give one"),
+        (request.modes not in (("model",), ("run",), ("app",)), "--tune takes one --mode"),
+        (request.open_loop is not None, "--rate does nothing with --tune"),
+        (request.sustained_s is not None, "--sustained does nothing with --tune"),
+    ):
+        if wrong:
+            raise click.UsageError(why)
+
+
+def run_tune(request: BenchRequest, json_file: str | None, measure: Measure) -> None:
+    """Tune each bundle on each device, say what is best, and store it beside the bundle.
+
+    Raises:
+        EdgedlError: A case failed, no timing can be trusted, or nothing can be written.
+    """
+    every: list[Row] = []
+    for target, device in itertools.product(request.bundles, request.devices):
+        path, variants = split_target(target, request.variants)
+        bundle = open_bundle(path)
+        sweep = _sweep(bundle, variants, device, request)
+        found, rows = tune(
+            bundle,
+            _case(request, path, device, sweep),
+            sweep,
+            lambda cases: measure(cases, request.launches, request.seed),
+        )
+        every += rows
+        if json_file != "-":
+            print_table(tabulate(rows))
+            click.echo(f"\n{_sentence(Path(path), found)}")
+        file = store_tuned(Path(path), found)
+        click.echo(f"stored in {file}: load() uses it on this machine", err=True)
+    if json_file is not None:
+        write_result(json_file, encode_rows(every))
+
+
+def _sweep(bundle: Bundle, variants: tuple[str, ...], device: str, request: BenchRequest) -> Sweep:
+    """What the options leave to choose from; what isn't given is swept."""
+    given = request.threads if request.threads != "auto" else ()
+    threads = tuple(count for count in given if count is not None) or thread_counts(device)
+    spinning = tuple(s for s in request.spinning if s is not None)
+    arena = tuple(a for a in request.arena if a is not None)
+    names = variants or tuple(v.name for v in bundle.manifest.variants)
+    return Sweep(names, threads, spinning or (False, True), arena or (True, False))
+
+
+def _case(request: BenchRequest, path: str, device: str, sweep: Sweep) -> Case:
+    """Where, at what sizes and for how long; the sweep says the rest."""
+    single = replace(
+        request, bundles=(path,), devices=(device,), variants=sweep.variants[:1],
+        threads=(None,), spinning=(None,), arena=(None,),
+    )  # fmt: skip
+    return plan_cases(single)[0]
+
+
+def _sentence(path: Path, tuned: Tuned) -> str:
+    settings = tuned.settings
+    threads = settings.threads or 1
+    words = [f"{threads} thread{'s' * (threads > 1)}"]
+    if threads > 1:
+        words.append(f"spinning {'on' if settings.spinning else 'off'}")
+    words.append(f"arena {'on' if settings.arena else 'off'}")
+    share = tuned.median_ns / tuned.default_ns
+    return (
+        f"{path.name} on {tuned.device}: {tuned.variant} with {', '.join(words)} takes "
+        f"{show_ns(tuned.median_ns)}, {share:.2f} of the untuned default's "
+        f"{show_ns(tuned.default_ns)}"
+    )
