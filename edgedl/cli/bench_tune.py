@@ -68,7 +68,9 @@ def run_tune(request: BenchRequest, json_file: str | None, measure: Measure) -> 
             click.echo(f"\n{_sentence(Path(path), found)}")
         file = store_tuned(Path(path), found)
         click.echo(f"stored in {file}: load() uses it on this machine", err=True)
-    if json_file is not None:
+    if json_file == "-":
+        click.echo(encode_rows(every), nl=False)
+    elif json_file is not None:
         write_result(json_file, encode_rows(every))
 
 
@@ -92,15 +94,9 @@ def _case(request: BenchRequest, path: str, device: str, sweep: Sweep) -> Case:
 
 
 def _sentence(path: Path, tuned: Tuned) -> str:
-    settings = tuned.settings
-    threads = settings.threads or 1
-    words = [f"{threads} thread{'s' * (threads > 1)}"]
-    if threads > 1:
-        words.append(f"spinning {'on' if settings.spinning else 'off'}")
-    words.append(f"arena {'on' if settings.arena else 'off'}")
     share = tuned.median_ns / tuned.default_ns
     return (
-        f"{path.name} on {tuned.device}: {tuned.variant} with {', '.join(words)} takes "
+        f"{path.name} on {tuned.device}: {tuned.variant} with {tuned.settings} takes "
         f"{show_ns(tuned.median_ns)}, {share:.2f} of the untuned default's "
         f"{show_ns(tuned.default_ns)}"
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from click.core import ParameterSource
 
-from edgedl.bench.report import Table
+from edgedl.bench.report import Table, show_ns
 from edgedl.cli.evidence import search_table, show_quality, show_top1
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.placement import show_placement
@@ -18,6 +19,7 @@ from edgedl.cli.verdicts import show_least_noise
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Manifest, Variant
 from edgedl.runtime.paired import shortage
+from edgedl.runtime.tuned import all_tuned
 
 
 @click.command()
@@ -66,6 +68,8 @@ def command(
         click.echo(line)
     for line in left_out(manifest):
         click.echo(line)
+    for line in tuned_here(Path(bundle)):
+        click.echo(line)
     if manifest.search is not None:
         click.echo()
         print_table(search_table(manifest.search))
@@ -85,6 +89,15 @@ def left_in_float(variants: Sequence[Variant]) -> list[str]:
             for (operator, reason), nodes in reasons.items()
         ]
     return lines
+
+
+def tuned_here(bundle: Path) -> list[str]:
+    """What a benchmark found best on some machine; on another it is not believed."""
+    return [
+        f"tuned for {t.device}: {t.variant}, {t.settings}, {show_ns(t.median_ns)} instead of "
+        f"{show_ns(t.default_ns)} (on {t.machine})"
+        for t in all_tuned(bundle)
+    ]
 
 
 def left_out(manifest: Manifest) -> list[str]:

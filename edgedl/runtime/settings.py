@@ -19,6 +19,12 @@ class Settings(Struct, frozen=True):
     spinning: bool | None = None
     arena: bool | None = None
 
+    def __str__(self) -> str:
+        threads = "all CPUs" if self.threads is None else f"{self.threads} thread"
+        if self.threads not in (None, 1):
+            threads += f"s, spinning {'on' if self.spinning else 'off'}"
+        return f"{threads}, arena {'off' if self.arena is False else 'on'}"
+
     def resolved(self) -> Settings:
         """The same, every default filled in.
 

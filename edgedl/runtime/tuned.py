@@ -27,6 +27,10 @@ class Machine(Struct, frozen=True):
     cpus: int
     onnxruntime: str
 
+    def __str__(self) -> str:
+        cpus = f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        return f"{self.processor}, {cpus}, onnxruntime {self.onnxruntime}"
+
 
 class Tuned(Struct, frozen=True):
     """The fastest way to run a bundle on one device of one machine. Medians in nanoseconds.
@@ -63,7 +67,7 @@ def read_tuned(bundle: Bundle, device: str) -> tuple[Tuned | None, str]:
     Returns:
         It, or None and why there is none that can be believed.
     """
-    found = [t for t in _stored(tuned_file(bundle.path)) if t.device == device]
+    found = [t for t in all_tuned(bundle.path) if t.device == device]
     if not found:
         return None, "not tuned here: `edgedl bench --tune` measures what is best"
     tuned = found[0]
@@ -84,7 +88,7 @@ def store_tuned(bundle: Path, tuned: Tuned) -> Path:
         BundleError: The folder can't be written to.
     """
     file = tuned_file(bundle)
-    kept = [t for t in _stored(file) if t.device != tuned.device]
+    kept = [t for t in all_tuned(bundle) if t.device != tuned.device]
     content = msgspec.json.format(msgspec.json.encode([*kept, tuned]), indent=2) + b"\n"
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -99,9 +103,9 @@ def store_tuned(bundle: Path, tuned: Tuned) -> Path:
     return file
 
 
-def _stored(file: Path) -> list[Tuned]:
+def all_tuned(bundle: Path) -> list[Tuned]:
     """What is stored, for every device; nothing where the file is missing or of another kind."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=list[Tuned])
+        return msgspec.json.decode(tuned_file(bundle).read_bytes(), type=list[Tuned])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
