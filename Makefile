@@ -7,7 +7,7 @@ DEMO := build/demo
 WEB := examples/web
 WEB_INSTALLED := $(WEB)/node_modules/.installed
 
-.PHONY: demo test lint matrix auto web browser clean help
+.PHONY: demo test lint matrix auto peers web browser clean help
 
 help:
 	@echo "make demo   train both models, export, prove and measure them ($(DEMO))"
@@ -16,6 +16,7 @@ help:
 	@echo "make auto   --recipe auto beside every fixed recipe, on the demo's models (benchmarks/results)"
 	@echo "make web    fetch onnxruntime-web for $(WEB)"
 	@echo "make browser fetch what the browser tests need: Chromium and onnxruntime-web"
+	@echo "make peers  edgedl beside LiteRT, OpenVINO and others (benchmarks/results); wants the demo"
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make clean  remove build/, $(VENV) and node_modules/"
 
@@ -47,6 +48,9 @@ matrix: $(INSTALLED)
 
 auto: $(INSTALLED)
 	$(BIN)/python -m benchmarks.auto --demo $(DEMO) $(AUTO_FLAGS)
+
+peers: $(INSTALLED)
+	$(BIN)/python -m benchmarks.peers --demo $(DEMO) $(PEERS_FLAGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -180,11 +180,17 @@ def split_target(target: str, variants: tuple[str, ...] = ()) -> tuple[str, tupl
     return target, variants
 
 
+def launch_on_device(case: Case) -> Answer:
+    """A fresh worker on the case's device."""
+    return open_device(case.device).run(case)
+
+
 def run_cases(
     cases: Sequence[Case],
     launches: int = DEFAULT_LAUNCHES,
     seed: int = 0,
     progress: Callable[[Case], None] = lambda case: None,
+    launch: Callable[[Case], Answer] = launch_on_device,
 ) -> list[Row]:
     """Launch every case several times, all cases once per round, each round shuffled.
 
@@ -195,6 +201,7 @@ def run_cases(
         launches: Fresh processes per case.
         seed: Of the order.
         progress: Called before every launch.
+        launch: Starts a worker; a WorkerError is that case's failure.
     """
     rng = random.Random(seed)
     measured: list[list[Measurement]] = [[] for _ in cases]
@@ -204,7 +211,7 @@ def run_cases(
             progress(cases[index])
             if index in failed:
                 continue
-            answer = _launch(cases[index])
+            answer = _answer(launch, cases[index])
             if isinstance(answer, Measurement):
                 measured[index].append(answer)
             elif isinstance(answer, Failure):
@@ -212,9 +219,9 @@ def run_cases(
     return [Row(case, tuple(measured[i]), failed.get(i)) for i, case in enumerate(cases)]
 
 
-def _launch(case: Case) -> Answer:
+def _answer(launch: Callable[[Case], Answer], case: Case) -> Answer:
     try:
-        return open_device(case.device).run(case)
+        return launch(case)
     except WorkerError as error:
         return Failure(error.message, error.hint, error.exit_code)
 
