@@ -23,10 +23,11 @@ from benchmarks.kept import RESULTS, keep
 from benchmarks.show import run_shown
 from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, first_failure
+from edgedl.bench.qualities import show_quality
 from edgedl.bench.report import Table, markdown, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
 from edgedl.cli.bench import measure
-from edgedl.cli.evidence import search_table, show_quality, show_ratio
+from edgedl.cli.evidence import search_table, show_ratio
 from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.host import Host, describe_host

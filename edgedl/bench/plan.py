@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +75,8 @@ class Row(Struct, frozen=True):
     """All launches of one case, or the error that ended them.
 
     Measurement i is of round i, which every row of the run shares: a case that fails is not
-    launched again, so a row is cut short but never has a gap.
+    launched again, so a row is cut short but never has a gap. `ended` is when the run did, in
+    UTC by ISO 8601; empty where an older edgedl measured.
     """
 
     case: Case
@@ -82,6 +84,7 @@ class Row(Struct, frozen=True):
     failure: Failure | None = None
     schema_version: int = ROWS_SCHEMA
     side: Side | None = None
+    ended: str = ""
 
     def wrong_answers(self) -> list[str]:
         """What parity found in the launches' first runs; empty where they answered rightly."""
@@ -216,7 +219,10 @@ def run_cases(
                 measured[index].append(answer)
             elif isinstance(answer, Failure):
                 failed[index] = answer
-    return [Row(case, tuple(measured[i]), failed.get(i)) for i, case in enumerate(cases)]
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    return [
+        Row(case, tuple(measured[i]), failed.get(i), ended=ended) for i, case in enumerate(cases)
+    ]
 
 
 def _answer(launch: Callable[[Case], Answer], case: Case) -> Answer:
@@ -230,6 +236,19 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
     """Rows as JSON lines, raw samples and the machine included; `invalid` says why one is."""
     lines = [{**structs.asdict(row), "invalid": row.invalid} for row in rows]
     return msgspec.json.Encoder().encode_lines(lines)
+
+
+def check_timed(rows: Sequence[Row], where: str) -> None:
+    """Refuse rows that no statistics can be made of.
+
+    Raises:
+        InputError: A launch has no samples, or one of no time.
+    """
+    for row in rows:
+        if any(min(m.samples_ns, default=0) < 1 for m in row.measurements):
+            raise InputError(
+                f"{where}: {row.case.name} has a launch without times", "measure again"
+            )
 
 
 class _Schema(Struct):

@@ -10,7 +10,7 @@ import msgspec
 from edgedl.bench.report import Table, show_ns
 from edgedl.bench.roofline import Floor, all_bytes, floor, model_floor, net_ns, overhead_ns
 from edgedl.devices import open_device
-from edgedl.runtime.errors import EdgedlError, WorkerError
+from edgedl.runtime.errors import EdgedlError, InputError, WorkerError, one_line
 from edgedl.runtime.protocol import (
     Answer,
     Case,
@@ -44,6 +44,23 @@ def _ask(case: Case) -> Answer:
         return open_device(case.device).run(ProfileRequest(case))
     except WorkerError as error:
         return Failure(error.message, error.hint, error.exit_code)
+
+
+def decode_profiles(content: bytes, where: str = "the profiles") -> list[Profile]:
+    """Profiles from the JSON lines that `encode_profiles` makes.
+
+    Raises:
+        InputError: They are none.
+    """
+    try:
+        return [
+            msgspec.json.decode(line, type=Profile) for line in content.splitlines() if line.strip()
+        ]
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{where} is no profile of edgedl bench: {one_line(error)}",
+            "write profiles with edgedl bench --profile --json FILE",
+        ) from None
 
 
 def encode_profiles(profiles: Sequence[Profile]) -> bytes:

@@ -162,5 +162,12 @@ def _memory_notes(done: Sequence[Row]) -> list[str]:
 def markdown(table: Table) -> str:
     """The table as Markdown."""
     lines = [table.headers, tuple("---" for _ in table.headers), *table.rows]
-    body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    body = "\n".join("| " + " | ".join(map(markdown_text, cells)) + " |" for cells in lines)
     return "\n".join([body, "", *table.notes])
+
+
+def markdown_text(text: str) -> str:
+    """Text on one line that makes no cell, tag or entity of its own."""
+    for special, shown in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
+        text = text.replace(special, shown)
+    return " ".join(text.split())

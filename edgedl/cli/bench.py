@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edgedl.bench.drift import ASCII_BLOCKS, BLOCKS, tabulate_course
+from edgedl.bench.findings import Findings, named_rows
 from edgedl.bench.gate import Gate
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import (
@@ -27,8 +28,10 @@ from edgedl.cli.bench_compare import (
     check_options,
     compare_files,
     run_versus,
+    show,
     split_sides,
 )
+from edgedl.cli.bench_from import read_findings
 from edgedl.cli.bench_options import (
     case_options,
     comparison_options,
@@ -37,7 +40,8 @@ from edgedl.cli.bench_options import (
     result_options,
     tune_option,
 )
-from edgedl.cli.bench_profile import run_profile
+from edgedl.cli.bench_pages import Pages, measured
+from edgedl.cli.bench_profile import print_profiles, run_profile
 from edgedl.cli.bench_request import bench_request, check_loops, show_duration
 from edgedl.cli.bench_tune import check_tuning, run_tune
 from edgedl.cli.options import device_option, variant_option
@@ -74,6 +78,8 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     edgedl bench --compare before.jsonl after.jsonl
     edgedl bench digits.bundle --profile --variant fp32 --threads 1
     edgedl bench digits.bundle --tune
+    edgedl bench digits.bundle --profile --html digits.html
+    edgedl bench --from digits.jsonl --html digits.html
     """
     bundles, against = split_sides(options.pop("bundles"))
     profiles, tunes = options.pop("profile"), options.pop("tunes")
@@ -81,29 +87,56 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     check_options(click.get_current_context(), compares=bool(as_files or against))
     check_loops(click.get_current_context())
     check_writable(json_file)
-    wanted = Wanted(json_file, None if above is None else Gate(above, strict))
+    pages = Pages(options.pop("html_file"), options.pop("markdown_file"))
+    pages.check()
+    wanted = Wanted(json_file, None if above is None else Gate(above, strict), pages)
+    if options.pop("from_files"):
+        show_findings(read_findings(bundles), phases, pages)
+        return
     if as_files:
         compare_files(bundles, wanted)
         return
     request = bench_request(bundles, DEFAULT_LAUNCHES if against else None, options)
     if profiles:
-        run_profile(request, json_file, both=bool(against))
+        run_profile(request, wanted, measure, both=bool(against))
         return
     if tunes:
         check_tuning(request, bool(against))
-        run_tune(request, json_file, measure)
+        run_tune(request, wanted, measure)
         return
     if against:
         run_versus(request, against, measure, wanted)
         return
     rows = measure(plan_cases(request), request.launches, request.seed)
-    if json_file == "-":
-        click.echo(encode_rows(rows), nl=False)
-    elif any(row.measurements for row in rows):
-        print_tables(rows, phases)
-        if json_file is not None:
+    some = any(row.measurements for row in rows)
+    try:
+        if json_file == "-":
+            click.echo(encode_rows(rows), nl=False)
+        elif some:
+            print_tables(rows, phases)
+    finally:  # whoever reads the table may leave: `| head`
+        if some and json_file not in (None, "-"):
             write_result(json_file, encode_rows(rows))
+        pages.write(measured(rows))
     failure = first_failure(rows)
+    if failure is not None:
+        raise failure
+
+
+def show_findings(findings: Findings, phases: bool, pages: Pages) -> None:
+    """What was measured before: tables, the comparison and the profiles, and pages.
+
+    Raises:
+        EdgedlError: A page can't be written, or a case had failed.
+    """
+    if findings.rows:
+        print_tables(named_rows(findings), phases)
+    if findings.compared is not None:
+        click.echo()
+        show(findings.compared)
+    print_profiles(findings.profiles, after=bool(findings.rows))
+    pages.write(findings)
+    failure = first_failure(findings.rows)
     if failure is not None:
         raise failure
 

@@ -13,27 +13,31 @@ from msgspec import structs
 from edgedl.bench.compare import TELL, Compared, compare_run, compare_runs
 from edgedl.bench.comparison_table import sentence, tabulate_comparisons
 from edgedl.bench.gate import Gate
-from edgedl.bench.plan import BenchRequest, Row, decode_rows, encode_rows, first_failure
+from edgedl.bench.plan import BenchRequest, Row, encode_rows, first_failure
 from edgedl.bench.report import tabulate
 from edgedl.bench.versus import plan_versus
+from edgedl.cli.bench_from import read_file, read_findings
+from edgedl.cli.bench_pages import Pages, measured
 from edgedl.cli.options import options_given
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
-from edgedl.runtime.errors import InputError
 from edgedl.runtime.protocol import Case
 
 VERSUS = "vs"
-WITH_FILES = ("bundles", "as_files", "fail_above", "strict", "json_file")
+PAGES = ("html_file", "markdown_file")
+WITH_FILES = ("bundles", "as_files", "fail_above", "strict", "json_file", *PAGES)
+FROM_FILES = ("bundles", "from_files", "phases", *PAGES)
 
 Measure = Callable[[list[Case], int, int], list[Row]]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a comparison ends with: a file or `-` for JSON lines, and a gate."""
+    """What a comparison ends with: a file or `-` for JSON lines, a gate, and pages."""
 
     json_file: str | None
     gate: Gate | None
+    pages: Pages
 
     @property
     def tell(self) -> float:
@@ -66,6 +70,9 @@ def check_options(context: click.Context, compares: bool) -> None:
     if context.params["as_files"]:
         idle = [name for name in given if name not in WITH_FILES]
         _refuse(context, idle, "does nothing with --compare: nothing is measured")
+    if context.params["from_files"]:
+        idle = [name for name in given if name not in FROM_FILES]
+        _refuse(context, idle, "does nothing with --from: nothing is measured")
     if compares:
         idle = [name for name in given if name == "phases"]
         _refuse(context, idle, "does nothing in a comparison: measure the bundles alone")
@@ -106,6 +113,7 @@ def run_versus(
         show(compared)
         if wanted.json_file is not None:
             write_result(wanted.json_file, encode_rows(rows))
+    wanted.pages.write(measured(rows, compared=compared))
     finish(compared, rows, wanted)
 
 
@@ -124,7 +132,7 @@ def compare_files(files: Sequence[str], wanted: Wanted) -> None:
     """
     if len(files) > 3:
         raise click.UsageError("--compare takes A.json B.json, and A measured again as a third")
-    runs = [read_rows(file) for file in files]
+    runs = [read_file(file).rows for file in files]
     if len(runs) == 1:
         compared = compare_run(runs[0], wanted.tell)
     else:
@@ -135,6 +143,7 @@ def compare_files(files: Sequence[str], wanted: Wanted) -> None:
         show(compared)
         if wanted.json_file is not None:
             write_result(wanted.json_file, encode(compared))
+    wanted.pages.write(replace(read_findings(files), compared=compared, roles=_roles(runs)))
     for file, rows in zip(files, runs, strict=True):
         failure = first_failure(rows)
         if failure is not None:
@@ -143,22 +152,12 @@ def compare_files(files: Sequence[str], wanted: Wanted) -> None:
     finish(compared, [], wanted)
 
 
-def read_rows(file: str) -> list[Row]:
-    """The rows of a file that `--json` wrote.
-
-    Raises:
-        InputError: It isn't one.
-    """
-    if Path(file).is_dir():
-        raise InputError(
-            f"{file} is a directory, not a file of edgedl bench --json",
-            "bundles are compared with edgedl bench A.bundle vs B.bundle",
-        )
-    rows = decode_rows(Path(file).read_bytes(), file)
-    for row in rows:
-        if any(min(m.samples_ns, default=0) < 1 for m in row.measurements):
-            raise InputError(f"{file}: {row.case.name} has a launch without times", "measure again")
-    return rows
+def _roles(runs: Sequence[Sequence[Row]]) -> tuple[str, ...]:
+    """What each row of several runs is; the rows of one run say it themselves."""
+    if len(runs) == 1:
+        return ()
+    names = zip(("A", "B", "A again"), runs, strict=False)
+    return tuple(name for name, rows in names for _ in rows)
 
 
 def show(compared: Compared) -> None:

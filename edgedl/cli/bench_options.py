@@ -205,6 +205,27 @@ result_options = stack(
         metavar="FILE",
         help="Write raw samples and the machine as JSON lines; - prints them, not the table.",
     ),
+    click.option(
+        "--html",
+        "html_file",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write one page that needs nothing else: plots, tables, parity, raw samples.",
+    ),
+    click.option(
+        "--markdown",
+        "markdown_file",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write the tables as Markdown.",
+    ),
+    click.option(
+        "--from",
+        "from_files",
+        is_flag=True,
+        help="Show what --json or --html wrote, with --html or --markdown as a page; nothing is "
+        "measured.",
+    ),
 )
 
 

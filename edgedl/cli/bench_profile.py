@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from edgedl.bench.plan import BenchRequest, plan_cases
+from edgedl.bench.plan import BenchRequest, encode_rows, plan_cases
+from edgedl.bench.plan import first_failure as first_failed_row
 from edgedl.bench.profile import (
     by_node,
     by_operator,
@@ -13,43 +16,56 @@ from edgedl.bench.profile import (
     profile_cases,
     title,
 )
+from edgedl.bench.report import tabulate
+from edgedl.cli.bench_compare import PAGES, Measure, Wanted
+from edgedl.cli.bench_pages import measured
 from edgedl.cli.options import options_given
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import ProgressLine, print_table
 from edgedl.runtime.protocol import Profile
 
 WITH_PROFILE = ("bundles", "variants", "devices", "batches", "threads", "sizes", "least_s",
-                "json_file", "profile")  # fmt: skip
+                "json_file", "profile", *PAGES)  # fmt: skip
+# Where a page is written, the cases are timed for it too, as without --profile.
+WITH_TIMINGS = ("modes", "spinning", "arena", "launches", "seed")
 
 
-def run_profile(request: BenchRequest, json_file: str | None, both: bool) -> None:
+def run_profile(request: BenchRequest, wanted: Wanted, measure: Measure, both: bool) -> None:
     """Profile every case, each in a process of its own, and print what was found.
+
+    Where a page is wanted the cases are timed before, for the page holds both.
 
     Raises:
         UsageError: An option that would do nothing is given.
         EdgedlError: The first case that could not be profiled; the others are printed.
     """
-    _refuse_idle(click.get_current_context(), both)
+    _refuse_idle(click.get_current_context(), both, bool(wanted.pages))
     cases = plan_cases(request)
+    rows = measure(cases, request.launches, request.seed) if wanted.pages else []
     line = ProgressLine()
     # Drawn between cases only: nothing may run beside a measurement.
     answers = profile_cases(cases, lambda case: line.show(f"profiling {case.name}"))
     line.clear()
     found = [answer for answer in answers if isinstance(answer, Profile)]
-    if json_file == "-":
-        click.echo(encode_profiles(found), nl=False)
+    content = encode_rows(rows) + encode_profiles(found)
+    if wanted.json_file == "-":
+        click.echo(content, nl=False)
     else:
-        _print(found)
-        if json_file is not None and found:
-            write_result(json_file, encode_profiles(found))
-    failure = first_failure(cases, answers)
+        if rows:
+            print_table(tabulate(rows))
+        print_profiles(found, after=bool(rows))
+        if wanted.json_file is not None and content:
+            write_result(wanted.json_file, content)
+    wanted.pages.write(measured(rows, found))
+    failure = first_failed_row(rows) or first_failure(cases, answers)
     if failure is not None:
         raise failure
 
 
-def _print(profiles: list[Profile]) -> None:
+def print_profiles(profiles: Sequence[Profile], after: bool = False) -> None:
+    """Two tables each, an empty line before them where something stands above."""
     for position, profile in enumerate(profiles):
-        if position:
+        if position or after:
             click.echo()
         click.echo(title(profile))
         print_table(by_operator(profile))
@@ -57,10 +73,10 @@ def _print(profiles: list[Profile]) -> None:
         print_table(by_node(profile))
 
 
-def _refuse_idle(context: click.Context, both: bool) -> None:
+def _refuse_idle(context: click.Context, both: bool, timed: bool) -> None:
     if both:
         raise click.UsageError("--profile looks at bundles one by one: leave out `vs`")
-    idle = options_given(context).difference(WITH_PROFILE)
+    idle = options_given(context).difference(WITH_PROFILE, WITH_TIMINGS * timed)
     for parameter in context.command.params:
         if parameter.name in idle:
             raise click.UsageError(f"{parameter.opts[0]} does nothing with --profile")

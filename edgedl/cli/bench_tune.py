@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from edgedl.bench.plan import (
 )
 from edgedl.bench.report import show_ns, tabulate
 from edgedl.bench.tune import Sweep, tune
+from edgedl.cli.bench_compare import Measure, Wanted
+from edgedl.cli.bench_pages import measured
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.protocol import Case
 from edgedl.runtime.tuned import Tuned, store_tuned
-
-Measure = Callable[[list[Case], int, int], list[Row]]
 
 
 def check_tuning(request: BenchRequest, against: bool) -> None:
@@ -45,7 +44,7 @@ def check_tuning(request: BenchRequest, against: bool) -> None:
             raise click.UsageError(why)
 
 
-def run_tune(request: BenchRequest, json_file: str | None, measure: Measure) -> None:
+def run_tune(request: BenchRequest, wanted: Wanted, measure: Measure) -> None:
     """Tune each bundle on each device, say what is best, and store it beside the bundle.
 
     Raises:
@@ -63,15 +62,16 @@ def run_tune(request: BenchRequest, json_file: str | None, measure: Measure) -> 
             lambda cases: measure(cases, request.launches, request.seed),
         )
         every += rows
-        if json_file != "-":
+        if wanted.json_file != "-":
             print_table(tabulate(rows))
             click.echo(f"\n{_sentence(Path(path), found)}")
         file = store_tuned(Path(path), found)
         click.echo(f"stored in {file}: load() uses it on this machine", err=True)
-    if json_file == "-":
+    if wanted.json_file == "-":
         click.echo(encode_rows(every), nl=False)
-    elif json_file is not None:
-        write_result(json_file, encode_rows(every))
+    elif wanted.json_file is not None:
+        write_result(wanted.json_file, encode_rows(every))
+    wanted.pages.write(measured(every))
 
 
 def _sweep(bundle: Bundle, variants: tuple[str, ...], device: str, request: BenchRequest) -> Sweep:

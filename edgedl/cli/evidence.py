@@ -1,12 +1,13 @@
-"""Evidence as text: qualities, and a search as a table."""
+"""Evidence as text: a search as a table."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from edgedl.bench.qualities import show_amount, show_value
 from edgedl.bench.report import Table, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
-from edgedl.runtime.manifest import Candidate, Quality, Search
+from edgedl.runtime.manifest import Candidate, Search
 
 HEADERS = ("candidate", "p50", "to {}", "bytes", "quality", "verdict", "why")
 
@@ -72,25 +73,3 @@ def _notes(search: Search) -> tuple[str, ...]:
         )
         if note
     )
-
-
-def show_top1(quality: Quality | None) -> str:
-    """Top-1 agreement with the source."""
-    return "-" if quality is None else f"{quality.top1:.2%}"
-
-
-def show_quality(quality: Quality | None) -> str:
-    """A quality beside its source's."""
-    if quality is None:
-        return "-"
-    return f"{show_value(quality)} (source {show_amount(quality, quality.source)})"
-
-
-def show_value(quality: Quality) -> str:
-    """A quality by itself: 98.53% accuracy."""
-    return f"{show_amount(quality, quality.value)} {quality.metric}"
-
-
-def show_amount(quality: Quality, value: float) -> str:
-    """A value in the unit of a quality: 98.53%, or nats per character."""
-    return f"{value:.4f}" if quality.metric == "nats" else f"{value:.2%}"

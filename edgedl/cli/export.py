@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from edgedl.cli.evidence import search_table, show_amount
+from edgedl.bench.qualities import show_amount
+from edgedl.bench.verdicts import show_flips, show_least_noise, show_text
+from edgedl.cli.evidence import search_table
 from edgedl.cli.options import Parsed, device_name
 from edgedl.cli.terminal import ProgressLine, print_table, say
-from edgedl.cli.verdicts import show_flips, show_least_noise, show_text
 from edgedl.export.frames import parse_answer, parse_pixels
 from edgedl.export.interface import parse_dynamic, parse_state
 from edgedl.export.request import AUTO, DEFAULT_MAX_DROP, DEFAULT_OPSET, ExportRequest, read_task

@@ -10,12 +10,13 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from edgedl.bench.qualities import show_quality, show_top1
 from edgedl.bench.report import Table, show_ns
-from edgedl.cli.evidence import search_table, show_quality, show_top1
+from edgedl.bench.verdicts import show_least_noise
+from edgedl.cli.evidence import search_table
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.placement import show_placement
 from edgedl.cli.terminal import print_table, shorten
-from edgedl.cli.verdicts import show_least_noise
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.manifest import Manifest, Variant
 from edgedl.runtime.paired import shortage

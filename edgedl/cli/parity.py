@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 import msgspec
 
+from edgedl.bench.qualities import show_quality, show_top1
 from edgedl.bench.report import Table
-from edgedl.cli.evidence import show_quality, show_top1
+from edgedl.bench.verdicts import show_flips, show_noise, show_sequences
 from edgedl.cli.locate import show_located
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
-from edgedl.cli.verdicts import show_flips, show_noise, show_sequences
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError, ParityError
 from edgedl.runtime.manifest import OutputParity

@@ -37,16 +37,31 @@ def check_writable(file: str | None) -> None:
 
 
 def write_result(file: str, content: bytes) -> None:
-    """Write the file; where that fails after all, keep the content elsewhere.
+    """Write the file, whole or not at all; where that fails, keep the content elsewhere.
 
     Raises:
         EdgedlError: It had to be kept elsewhere, or nowhere.
     """
     try:
-        Path(file).write_bytes(content)
+        _replace(Path(file).resolve(), content)
     except OSError as error:
         why = f"{file} can't be written: {error.strerror}"
         raise EdgedlError(why, _keep(content, Path(file).suffix)) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put the content in the file's place; straight into what is no plain file, a pipe say."""
+    if path.exists() and not (path.is_file() and os.access(path.parent, os.W_OK)):
+        path.write_bytes(content)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_bytes(content)
+        if path.exists():
+            shutil.copymode(path, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _keep(content: bytes, suffix: str) -> str:
