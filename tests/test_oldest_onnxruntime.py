@@ -28,6 +28,7 @@ pytestmark = pytest.mark.install
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = "1.17.0"
+PRUNING = {"channel-pruning", "channel-pruning-close"}
 COMPOSED = ("low-rank+int8-dynamic", "low-rank+int4-weights")
 CHECK = """
 import json, sys
@@ -86,8 +87,11 @@ def check(python: Path, bundle: Path) -> tuple[str, dict[str, bool]]:
     ("source", "missing"),
     [
         (conv_source, {"low-rank"}),
-        (lstm_source, {"low-rank", "int8-weights", *(n for n in RECIPES if "static" in n)}),
-        (thin_dense_source, set()),
+        (
+            lstm_source,
+            {"low-rank", "int8-weights", *PRUNING, *(n for n in RECIPES if "static" in n)},
+        ),
+        (thin_dense_source, PRUNING),
     ],
 )
 @pytest.mark.parametrize("newest_opset", [False, True])

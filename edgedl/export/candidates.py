@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from edgedl.export.errors import ConversionError, NothingGainedError, RecipeError
 from edgedl.export.front import Contender, Field, dominator
 from edgedl.export.manifest import Made
-from edgedl.export.recipes import RECIPES, Material, find_recipe
+from edgedl.export.recipes import RECIPES, Material, Recipe, find_recipe
 from edgedl.export.request import AUTO, ExportRequest
 from edgedl.export.stages import StageReport, Stopwatch, Tell, disagreement
 from edgedl.export.variants import judge_variant
@@ -132,8 +133,8 @@ def compositions(
 ) -> tuple[list[str], list[Tried]]:
     """What to try next, and what isn't worth making, with the reason.
 
-    One recipe that leaves float work after it, then a quantising one; both made and within
-    the budget by themselves.
+    One or two recipes that leave float work after them, then a quantising one, or none after
+    two; each made and within the budget by itself.
 
     Args:
         tried: What was made.
@@ -147,20 +148,34 @@ def compositions(
     drawbacks = {second: _drawback(second, last, field) for second in last}
     known = {t.name for t in tried}
     worthwhile, pruned = [], []
-    for first in (r.name for r in table if r.composes):
-        for second in last:
-            name = f"{first}+{second}"
+    for first, seconds in _beginnings([r for r in table if r.composes], able):
+        for second in (*last, "") if "+" in first else last:
+            name = f"{first}+{second}" if second else first
             if name in known:
                 continue
-            seconds = able[first].seconds + STEPS * able[second].seconds
-            reason = drawbacks[second]
-            if not reason and seconds > most_s:
-                reason = f"would take about {seconds:.0f} s to make"
+            takes = seconds + STEPS * able[second].seconds if second else seconds
+            reason = drawbacks.get(second, "")
+            if not reason and takes > most_s:
+                reason = f"would take about {takes:.0f} s to make"
             if reason:
                 pruned.append(_pruned(name, reason))
             else:
                 worthwhile.append(name)
     return worthwhile, pruned
+
+
+def _beginnings(composing: Sequence[Recipe], able: Mapping[str, Tried]) -> list[tuple[str, float]]:
+    """What a composition may begin with, and the seconds that making it takes about.
+
+    Two in the table's order, unless they are two kinds of one thing, which fit alike.
+    """
+    alone = [(r.name, able[r.name].seconds) for r in composing]
+    pairs = [
+        (f"{a.name}+{b.name}", able[a.name].seconds + STEPS * able[b.name].seconds)
+        for a, b in combinations(composing, 2)
+        if a.obstacle is not b.obstacle
+    ]
+    return [*alone, *pairs]
 
 
 def _drawback(name: str, others: Sequence[str], field: Field) -> str:

@@ -182,6 +182,35 @@ def test_compositions_are_tried_but_not_of_a_recipe_that_is_slower_than_float() 
 
 
 @pytest.mark.usefixtures("composing")
+def test_two_that_leave_work_are_composed_unless_they_are_kinds_of_one_thing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thinned = replace(RECIPES["factored"], name="thinned", obstacle=lambda m: "")
+    monkeypatch.setitem(RECIPES, "thinned", thinned)
+    monkeypatch.setitem(RECIPES, "thinned-close", replace(thinned, name="thinned-close"))
+    first = ("fp32", "int8-dynamic", "factored", "thinned", "thinned-close")
+    asked: list[str] = []
+
+    def make(name: str) -> Tried:
+        asked.append(name)
+        return tried(name, 100 - len(name))
+
+    micros = Counter({"fp32": 40, "int8-dynamic": 30, "factored+thinned+int8-dynamic": 10})
+    means = Means(make, machine({n: micros[n] or 25 for n in ALL_OF_THEM}, []), PACE, lambda: 0.0)
+    found = verdicts(conclude(explore(first, means)))
+    assert set(asked) == {*first, *ALL_OF_THEM}
+    assert found["factored+thinned+int8-dynamic"][0] == "winner"
+
+
+ALL_OF_THEM = (
+    "fp32", "int8-dynamic", "factored", "thinned", "thinned-close",
+    "factored+int8-dynamic", "thinned+int8-dynamic", "thinned-close+int8-dynamic",
+    "factored+thinned", "factored+thinned-close",
+    "factored+thinned+int8-dynamic", "factored+thinned-close+int8-dynamic",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("composing")
 def test_only_the_better_one_of_two_that_could_follow_is_composed() -> None:
     made = {
         "fp32": tried("fp32", 100),

@@ -15,6 +15,7 @@ import onnx
 from edgedl.export.errors import NothingGainedError, RecipeError
 from edgedl.export.judgement import LEAST_SQNR_DB
 from edgedl.export.recipes import (
+    channel_pruning,
     fp16,
     fp32,
     int4_weights,
@@ -69,6 +70,16 @@ RECIPES = {
         Recipe("int8-static-entropy", _Q, int8_static.obstacle, int8_static.make_entropy),
         Recipe("int8-weights", _Q, int8_weights.obstacle, int8_weights.make),
         Recipe("int4-weights", _Q, int4_weights.obstacle, int4_weights.make),
+        Recipe(
+            "channel-pruning", _Q, channel_pruning.obstacle, channel_pruning.make, composes=True
+        ),
+        Recipe(
+            "channel-pruning-close",
+            _Q,
+            channel_pruning.obstacle,
+            channel_pruning.make_close,
+            composes=True,
+        ),
         Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make, composes=True),
         Recipe("mixed", _Q, mixed.obstacle, mixed.make),
     )
