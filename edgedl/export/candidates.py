@@ -173,7 +173,7 @@ def _beginnings(composing: Sequence[Recipe], able: Mapping[str, Tried]) -> list[
     pairs = [
         (f"{a.name}+{b.name}", able[a.name].seconds + STEPS * able[b.name].seconds)
         for a, b in combinations(composing, 2)
-        if a.obstacle is not b.obstacle
+        if not (a.obstacle is b.obstacle or (a.kind and a.kind == b.kind))
     ]
     return [*alone, *pairs]
 

@@ -24,6 +24,7 @@ from edgedl.export.recipes import (
     int8_weights,
     low_rank,
     mixed,
+    pruned,
 )
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.surgery import prepared
@@ -42,7 +43,7 @@ class Recipe:
     `obstacle` says why the recipe can't be made from a model; empty where it can. A variant
     is held to `least_sqnr_db` and a budget; to the source element by element where it is
     None. The usual ones are made where none is named. One that `composes` leaves float work
-    for another recipe: a search tries others after it.
+    for another recipe: a search tries others after it, but none of the same `kind`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Recipe:
     make: Callable[[Material], Product]
     usual: bool = False
     composes: bool = False
+    kind: str = ""
 
     @property
     def quantised(self) -> bool:
@@ -59,6 +61,7 @@ class Recipe:
 
 
 _Q = LEAST_SQNR_DB
+CHANNELS = "fewer channels"
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -71,7 +74,12 @@ RECIPES = {
         Recipe("int8-weights", _Q, int8_weights.obstacle, int8_weights.make),
         Recipe("int4-weights", _Q, int4_weights.obstacle, int4_weights.make),
         Recipe(
-            "channel-pruning", _Q, channel_pruning.obstacle, channel_pruning.make, composes=True
+            "channel-pruning",
+            _Q,
+            channel_pruning.obstacle,
+            channel_pruning.make,
+            composes=True,
+            kind=CHANNELS,
         ),
         Recipe(
             "channel-pruning-close",
@@ -79,6 +87,15 @@ RECIPES = {
             channel_pruning.obstacle,
             channel_pruning.make_close,
             composes=True,
+            kind=CHANNELS,
+        ),
+        Recipe(
+            "pruned",
+            _Q,
+            pruned.obstacle,
+            pruned.make,
+            composes=True,
+            kind=CHANNELS,
         ),
         Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make, composes=True),
         Recipe("mixed", _Q, mixed.obstacle, mixed.make),
