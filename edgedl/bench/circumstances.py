@@ -91,9 +91,15 @@ def _measured(rows: Sequence[Row]) -> list[str]:
     seconds = sorted({row.case.sustained_s or row.case.least_s for row in timed})
     samples = sum(len(m.samples_ns) for row in timed for m in row.measurements)
     return [
-        f"{len(rows)} case{'s' * (len(rows) > 1)}, {_range(launches)} launches of each in fresh "
-        f"processes, interleaved; at least {_range(seconds)} s a launch; {samples:,} samples"
+        f"{len(rows)} case{'s' * (len(rows) > 1)}, {_launches(launches)}; at least "
+        f"{_range(seconds)} s a launch; {samples:,} samples"
     ]
+
+
+def _launches(counts: Sequence[int]) -> str:
+    if counts == [1]:
+        return "one launch of each"
+    return f"{_range(counts)} launches of each in fresh processes, interleaved"
 
 
 def _range(values: Sequence[float]) -> str:

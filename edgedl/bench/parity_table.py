@@ -101,4 +101,5 @@ def _in_this_run(here: Sequence[OutputParity]) -> str:
 
 def _lost(findings: Findings) -> list[str]:
     lost = [_stem(bundle) for bundle, manifest in findings.manifests.items() if manifest is None]
-    return [f"{name}: its bundle wasn't there any more" for name in lost]
+    said = "its bundle wasn't there any more: parity is this run's, size and quality are unknown"
+    return [f"{name}: {said}" for name in lost]

@@ -105,15 +105,17 @@ def run_versus(
     versus = plan_versus(request, against)
     rows = versus.rows(measure(list(versus.cases), request.launches, request.seed))
     compared = replace(compare_run(rows, wanted.tell), only_a=versus.only_a, only_b=versus.only_b)
-    if wanted.json_file == "-":
-        click.echo(encode(compared), nl=False)
-    else:
-        print_table(tabulate([_named(row) for row in rows]))
-        click.echo()
-        show(compared)
-        if wanted.json_file is not None:
+    try:
+        if wanted.json_file == "-":
+            click.echo(encode(compared), nl=False)
+        else:
+            print_table(tabulate([_named(row) for row in rows]))
+            click.echo()
+            show(compared)
+    finally:  # whoever reads the tables may leave: `| head`
+        if wanted.json_file not in (None, "-"):
             write_result(wanted.json_file, encode_rows(rows))
-    wanted.pages.write(measured(rows, compared=compared))
+        wanted.pages.write(measured(rows, compared=compared))
     finish(compared, rows, wanted)
 
 

@@ -48,15 +48,17 @@ def run_profile(request: BenchRequest, wanted: Wanted, measure: Measure, both: b
     line.clear()
     found = [answer for answer in answers if isinstance(answer, Profile)]
     content = encode_rows(rows) + encode_profiles(found)
-    if wanted.json_file == "-":
-        click.echo(content, nl=False)
-    else:
-        if rows:
-            print_table(tabulate(rows))
-        print_profiles(found, after=bool(rows))
-        if wanted.json_file is not None and content:
+    try:
+        if wanted.json_file == "-":
+            click.echo(content, nl=False)
+        else:
+            if rows:
+                print_table(tabulate(rows))
+            print_profiles(found, after=bool(rows))
+    finally:  # whoever reads the tables may leave: `| head`
+        if wanted.json_file not in (None, "-") and content:
             write_result(wanted.json_file, content)
-    wanted.pages.write(measured(rows, found))
+        wanted.pages.write(measured(rows, found))
     failure = first_failed_row(rows) or first_failure(cases, answers)
     if failure is not None:
         raise failure

@@ -13,6 +13,8 @@ import pytest
 from edgedl.bench.compare import compare_run
 from edgedl.bench.findings import Findings, read_manifests
 from edgedl.bench.page import render
+from edgedl.bench.page.drawing import Box
+from edgedl.bench.page.labels import Point, place_labels
 from edgedl.bench.page.record import record_of, thin
 from edgedl.bench.plan import Row, Side, decode_rows, encode_rows
 from edgedl.runtime.errors import InputError
@@ -110,6 +112,17 @@ def test_a_faster_variant_stands_left_and_a_better_one_higher(manifest: Manifest
     assert radius_small == pytest.approx(radius / 2, abs=0.1)  # a quarter of the area
 
 
+def test_labels_of_points_in_a_heap_cover_neither_each_other_nor_a_point() -> None:
+    points = [Point(300 + 9 * i, 200 + 4 * i, 8, f"int{i}-weights") for i in range(6)]
+    frame = Box(0, 0, 720, 400)
+    placed = [label.box for label in place_labels(points, [], frame)]
+    for i, box in enumerate(placed):
+        assert all(box.overlap(other) == 0 for other in placed[i + 1 :])
+        assert all(box.overlap(point.box) == 0 for point in points)
+        assert box.left >= 0 <= box.top
+        assert box.right <= 720
+
+
 def test_fewer_nats_stand_higher(manifest: Manifest, classifier_bundle: Path) -> None:
     for name, nats in (("fp32", 1.29), ("rounded", 1.35)):
         change_variant(classifier_bundle, name, quality=Quality("nats", nats, 1.29, 1.0, 1000))
@@ -126,7 +139,7 @@ def test_an_invalid_row_is_hollow_with_its_reason_and_no_card_names_it(manifest:
     assert "hollow" not in discs(html)["fp32"][3]
     page = Page(html)
     assert "rounded is invalid: throttling: throttled" in page.text
-    assert re.search(r"Fastest\s*fp32", page.text)
+    assert re.search(r"Latency\s*fp32\s*4.02 us", page.text)  # the only one there is to name
 
 
 def test_rows_that_failed_or_answered_wrongly_are_named_and_have_no_plot() -> None:

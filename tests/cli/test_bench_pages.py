@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgedl.bench.page.record import record_of
 from edgedl.bench.plan import decode_rows
-from tests.cli.conftest import Edgedl, assert_one_error
+from tests.cli.conftest import ROOT, Edgedl, assert_one_error
 
 QUICK = ("--launches", 2, "--seconds", 0.01, "--threads", 1)
 
@@ -119,3 +121,17 @@ def test_from_measures_nothing(edgedl: Edgedl, page: Path, option: tuple[object,
     result = edgedl("bench", "--from", page, *option)
     assert result.exit_code == 2
     assert "does nothing with --" in result.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--profile",)])
+def test_nothing_is_lost_when_the_reader_of_the_table_leaves(
+    classifier_bundle: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    file = tmp_path / "page.html"
+    options = [str(option) for option in (*QUICK, *more, "--variant", "fp32", "--html", file)]
+    command = [sys.executable, "-m", "edgedl", "bench", str(classifier_bundle), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=60)
+    assert "Latency distributions" in file.read_text()

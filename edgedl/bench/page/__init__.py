@@ -75,7 +75,7 @@ def _sections(findings: Findings) -> Iterator[tuple[str, str, Child]]:
         yield "profile", "Time by operator", [draw_profile(p) for p in findings.profiles]
     parity = parity_table(findings)
     if parity.rows or parity.notes:
-        caption = "Each output beside the source framework's, as the bundle keeps it"
+        caption = "Each output beside the source framework's"
         yield "parity", "Parity", draw_table(parity, caption)
     if findings.rows:
         yield "table", "All cases", [draw_table(table, said) for said, table in _tables(findings)]
@@ -117,8 +117,12 @@ SPREAD = (
 
 
 def _front_notes(panel: Panel) -> list[str]:
-    best = front(marks(panel))
-    said = ["The line joins what no other case is both as fast and as accurate as."] if best else []
+    best = front(marks(panel)) if len(marks(panel)) > 1 else []
+    said = (
+        ["The line joins, by medians, what no other is both as fast and as accurate as."]
+        if best
+        else []
+    )
     said += [f"{len(best)} on it: {', '.join(m.entry.name for m in best)}."] if best else []
     said += ["Dashed across: the source framework's quality."]
     drawn = {mark.entry.place for mark in marks(panel)}
@@ -129,9 +133,15 @@ def _front_notes(panel: Panel) -> list[str]:
 
 
 def _left_out(panel: Panel) -> list[str]:
-    """What has no timings, and why."""
+    """What has no timings or no plot, and why."""
     words = {"failed": "failed", "wrong": "answers wrongly"}
-    return [f"{e.name} {words[e.standing]}: {e.reason}" for e in panel.entries if _untimed(e)]
+    said = [f"{e.name} {words[e.standing]}: {e.reason}" for e in panel.entries if _untimed(e)]
+    if panel.timed and not marks(panel):
+        said.append(
+            "Latency isn't plotted against quality, of which no bundle tells (labelled samples at "
+            "export would)."
+        )
+    return said
 
 
 def _untimed(entry: Entry) -> bool:

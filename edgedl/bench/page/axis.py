@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FEW = 3  # a logarithmic axis with fewer ticks has even ones
+FEW = 3  # a logarithmic axis that would have fewer ticks has even ones
 LOG_STEPS = ((1, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
 STEPS = (1, 2, 2.5, 5, 10)
 
@@ -27,12 +27,12 @@ class Axis:
         share = (value - low) / (high - low) if high > low else 0.5
         return self.begin + share * (self.end - self.begin)
 
-    def ticks(self, most: int = 7) -> list[float]:
-        """Round values in the range, in order."""
+    def ticks(self, most: int = 7, few: int = FEW) -> list[float]:
+        """Round values in the range, in order: so many on a logarithmic axis, if it can be."""
         if self.log:
             for steps in LOG_STEPS:
                 found = _log_ticks(self.low, self.high, steps)
-                if FEW <= len(found) <= most:
+                if few <= len(found) <= most:
                     return found
             if len(found) > most:
                 return found[:: math.ceil(len(found) / most)]

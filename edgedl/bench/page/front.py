@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgedl.bench.page.axis import Axis, decimals, padded, tick_step
 from edgedl.bench.page.drawing import Box, across, hue, path, plot, text_width, upwards, words
 from edgedl.bench.page.labels import Label, Point, place_labels
@@ -17,6 +19,7 @@ from edgedl.runtime.manifest import Quality
 
 HEIGHT = 452
 FRAME = Box(64, 62, 706, 400)
+SOURCE_PLACES = 9
 LARGEST, SMALLEST = 26.0, 2.5  # radii
 METRICS = {
     "accuracy": "accuracy",
@@ -158,7 +161,7 @@ def _source(drawn: Sequence[Mark], x: Axis, y: Axis) -> tuple[Markup, Box]:
     discs = [_point(mark, x, y, largest).box for mark in drawn] + _bars(drawn, x, y)
     places = (
         Box(left, level + down, left + wide, level + down + 14)
-        for left in (FRAME.left + 6, FRAME.right - wide - 6)
+        for left in np.linspace(FRAME.left + 6, FRAME.right - wide - 6, SOURCE_PLACES).tolist()
         for down in (-18, 3)
     )
     box = min(places, key=lambda place: sum(place.overlap(disc) for disc in discs))

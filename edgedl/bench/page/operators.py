@@ -9,6 +9,8 @@ from edgedl.bench.profile import by_node, by_operator, title
 from edgedl.bench.roofline import net_ns, overhead_ns
 from edgedl.runtime.protocol import Profile
 
+METERS = ("share", "of the limit")
+
 
 def draw_profile(profile: Profile) -> Markup:
     """One case's profile: a bar, the operators, the nodes."""
@@ -19,8 +21,8 @@ def draw_profile(profile: Profile) -> Markup:
         _bar(shares(profile)),
         element(
             "div",
-            draw_table(by_operator(profile), f"{name}: time by operator"),
-            draw_table(by_node(profile), f"{name}: the nodes that take the most time"),
+            draw_table(by_operator(profile), f"{name}: time by operator", METERS),
+            draw_table(by_node(profile), f"{name}: the nodes that take the most time", METERS),
             class_="pair",
         ),
         class_="profile",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -121,7 +122,7 @@ def _names(rows: Sequence[Row], roles: Sequence[str]) -> list[str]:
     facts = [_settings(row.case) for row in rows]
     swept = [key for key in facts[0] if len({fact[key] for fact in facts}) > 1]
     bundles = len({row.case.bundle for row in rows}) > 1
-    return [
+    return _told_apart(
         ", ".join(
             [
                 " ".join(
@@ -138,7 +139,17 @@ def _names(rows: Sequence[Row], roles: Sequence[str]) -> list[str]:
             ]
         )
         for row, role, fact in zip(rows, roles, facts, strict=True)
-    ]
+    )
+
+
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """Equal names numbered from the second on: two pairs of an `A vs B` run, or two runs."""
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(f"{name} ({seen[name]})" if seen[name] > 1 else name)
+    return told
 
 
 def _bundle(case: Case) -> str:

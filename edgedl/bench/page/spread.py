@@ -73,9 +73,9 @@ def draw_spread(panel: Panel, name: str) -> Markup | None:
 
 def _frame(times: Times, box: Box) -> list[Markup]:
     parts = []
-    for axis, most in ((times.bulk, 6), (times.tail, 2)):
-        for tick in axis.ticks(most) if axis else ():
-            x = axis.at(tick) if axis else 0
+    for axis, most, few in ((times.bulk, 6, 3), (times.tail, 4, 2)):
+        for tick in axis.ticks(most, few) if axis else ():
+            x = times.at(tick)
             parts += [
                 element("line", x1=x, x2=x, y1=box.top, y2=box.bottom, class_="grid"),
                 words(x, box.bottom + 17, show_ns(tick), "tick", "middle"),

@@ -11,12 +11,19 @@ from edgedl.bench.qualities import show_value
 from edgedl.bench.report import show_ns
 from edgedl.runtime.manifest import Quality
 
+BEST = ("Fastest", "Smallest", "Most accurate")
+ALONE = ("Latency", "Size", "Quality")
+
 
 def cards(panel: Panel) -> Markup | None:
-    """The best of the valid rows; None where there is none."""
+    """The best of the valid rows, or what the only one is like; None where there is none."""
     if not panel.candidates:
         return None
-    return element("div", _fastest(panel), _smallest(panel), _best(panel), class_="cards")
+    titles = BEST if len(panel.candidates) > 1 else ALONE
+    drawn = [
+        card(panel, title) for card, title in zip((_fastest, _smallest, _best), titles, strict=True)
+    ]
+    return element("div", drawn, class_="cards")
 
 
 def _card(title: str, name: str, figure: str, *more: Child) -> Markup:
@@ -30,10 +37,10 @@ def _card(title: str, name: str, figure: str, *more: Child) -> Markup:
     )
 
 
-def _fastest(panel: Panel) -> Markup:
+def _fastest(panel: Panel, title: str) -> Markup:
     best = min(panel.candidates, key=lambda e: e.p50_ns or 0.0)
     return _card(
-        "Fastest", best.name, show_ns(best.p50_ns or 0.0), ratio_words(best), _rivals(best, panel)
+        title, best.name, show_ns(best.p50_ns or 0.0), ratio_words(best), _rivals(best, panel)
     )
 
 
@@ -47,6 +54,8 @@ def ratio_words(entry: Entry) -> str:
 
 def _rivals(best: Entry, panel: Panel) -> str:
     """Those that the rounds don't tell from the fastest."""
+    if len(panel.candidates) > 1 and len(best.row.measurements) == 1:
+        return "one launch each: it may be chance"
     alike = [
         other.name
         for other in panel.candidates
@@ -61,23 +70,23 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _smallest(panel: Panel) -> Markup | None:
+def _smallest(panel: Panel, title: str) -> Markup | None:
     known = [(e, e.variant) for e in panel.candidates if e.variant is not None]
     if not known:
         return None
     best, variant = min(known, key=lambda pair: (pair[1].bytes, pair[0].p50_ns or 0.0))
     whole = max(v.bytes for _, v in known)
     share = "" if whole == variant.bytes else f"{variant.bytes / whole:.1%} of the largest"
-    return _card("Smallest", best.name, show_size(variant.bytes), share, ratio_words(best))
+    return _card(title, best.name, show_size(variant.bytes), share, ratio_words(best))
 
 
-def _best(panel: Panel) -> Markup | None:
+def _best(panel: Panel, title: str) -> Markup | None:
     known = [(e, e.variant.quality) for e in panel.candidates if e.variant and e.variant.quality]
     if not known:
         return None
     best, quality = min(known, key=lambda pair: (pair[1].drop, pair[0].p50_ns or 0.0))
     drop = _drop(quality)
-    return _card("Most accurate", best.name, show_value(quality), drop, ratio_words(best))
+    return _card(title, best.name, show_value(quality), drop, ratio_words(best))
 
 
 def _drop(quality: Quality) -> str:

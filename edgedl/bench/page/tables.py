@@ -8,15 +8,27 @@ from edgedl.bench.page.markup import Child, Markup, element
 from edgedl.bench.report import Table
 
 
-def draw_table(table: Table, caption: str) -> Markup:
-    """A table that scrolls within itself, numbers on the right, and its notes below."""
+def draw_table(table: Table, caption: str, meters: Sequence[str] = ()) -> Markup:
+    """A table that scrolls within itself, numbers on the right, and its notes below.
+
+    Args:
+        table: What to show.
+        caption: What it is of.
+        meters: Columns of percentages to draw behind their numbers.
+    """
     left = {0, *(i for i, header in enumerate(table.headers) if header in table.prose)}
     head = [
         element("th", header, scope="col", class_="words" if i in left else None)
         for i, header in enumerate(table.headers)
     ]
     body = [
-        element("tr", [_cell(i, text, i in left) for i, text in enumerate(row)])
+        element(
+            "tr",
+            [
+                _cell(i, text, i in left, header in meters)
+                for i, (header, text) in enumerate(zip(table.headers, row, strict=True))
+            ],
+        )
         for row in table.rows
     ]
     parts = (element("thead", element("tr", head)), element("tbody", body))
@@ -25,10 +37,13 @@ def draw_table(table: Table, caption: str) -> Markup:
     return element("div", framed, notes(table.notes))
 
 
-def _cell(place: int, text: str, left: bool) -> Markup:
+def _cell(place: int, text: str, left: bool, meter: bool) -> Markup:
     kind = "words" if left else None
     if place == 0:
         return element("th", text, scope="row", class_=kind)
+    share = text.removesuffix(" %")
+    if meter and share.isdigit():
+        return element("td", text, class_="meter", style=f"--part:{min(int(share), 100)}%")
     return element("td", text, class_=kind)
 
 

@@ -14,11 +14,16 @@ from edgedl.bench.comparison_table import (
 from edgedl.bench.page.axis import Axis, padded
 from edgedl.bench.page.drawing import Box, across, plot, words
 from edgedl.bench.page.markup import Markup, element
-from edgedl.bench.page.tables import draw_table
+from edgedl.bench.page.tables import draw_table, notes
 from edgedl.bench.stats import Ratio
 
 LEFT, RIGHT = 14.0, 706.0
 BAND = 52.0
+READING = (
+    "Left of 1, B takes less time than A.",
+    "The grey band is what A differs by from itself, launched again: what lies within it shows "
+    "nothing.",
+)
 SHAPES = {"faster": "good", "slower": "bad"}
 
 
@@ -26,7 +31,8 @@ def draw_comparison(compared: Compared) -> Markup:
     """The sentences, the plot, the table."""
     said = [element("li", sentence(c)) for c in compared.comparisons]
     table = draw_table(tabulate_comparisons(compared), "Each pair, A beside B")
-    return element("div", element("ul", said, class_="verdicts"), _forest(compared), table)
+    drawn = element("div", _forest(compared), notes(READING), class_="split")
+    return element("div", element("ul", said, class_="verdicts"), drawn, table)
 
 
 def _forest(compared: Compared) -> Markup | None:
