@@ -56,6 +56,7 @@ th:first-child,td:first-child{padding-left:0}
 .words{text-align:left}
 .meter{background:linear-gradient(var(--c0),var(--c0)) no-repeat right/var(--part) 3px}
 .meter{background-position:right bottom}
+.bar,.meter,.card{print-color-adjust:exact}
 tbody tr:hover{background:var(--raised)}
 .notes,.verdicts{margin:6px 0;padding-left:18px;font-size:13px}
 .verdicts{font-size:15px}
@@ -95,8 +96,8 @@ circle.ratio.good{fill:var(--good)}
 .ratio.bad{stroke:var(--bad)}
 circle.ratio.bad{fill:var(--bad)}
 .bar{display:flex;height:30px;border-radius:6px;overflow:hidden;gap:1px;margin:8px 0}
-.part{background:var(--hue);color:var(--ground);font-size:12px;line-height:30px;
-padding:0 0 0 8px;white-space:nowrap;overflow:hidden;font-weight:600}
+.part{background:color-mix(in srgb,var(--hue) 40%,var(--ground));border-left:3px solid var(--hue);
+font-size:12px;line-height:30px;padding-left:6px;white-space:nowrap;overflow:hidden;font-weight:600}
 footer{padding:28px 20px 40px;color:var(--soft);font-size:13px}
 @media(max-width:900px){
 .split{grid-template-columns:minmax(0,1fr)}
