@@ -26,7 +26,7 @@ from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.qualities import show_quality
 from edgedl.bench.report import Table, markdown, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
-from edgedl.cli.bench import measure
+from edgedl.cli.bench_measure import measure
 from edgedl.cli.evidence import search_table, show_ratio
 from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.runtime.bundle import open_bundle

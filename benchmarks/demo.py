@@ -24,7 +24,7 @@ from edgedl.bench.plan import Row, encode_rows, first_failure
 from edgedl.bench.qualities import show_quality
 from edgedl.bench.report import Table, markdown, tabulate
 from edgedl.bench.stats import median
-from edgedl.cli.bench import measure
+from edgedl.cli.bench_measure import measure
 from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.export.stages import FLOAT_TOLERANCE
 from edgedl.runtime.bundle import open_bundle

@@ -22,7 +22,7 @@ from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import paired_ratio
-from edgedl.cli.bench import measure
+from edgedl.cli.bench_measure import measure
 from edgedl.cli.evidence import show_ratio
 from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.runtime.bundle import open_bundle

@@ -26,6 +26,8 @@ def circumstances(findings: Findings) -> dict[str, Sequence[str]]:
 def troubles(rows: Sequence[Row]) -> list[str]:
     """Rows that failed, answered wrongly or can't be trusted, a line each."""
     said = []
+    if any(row.interrupted for row in rows):
+        said.append("interrupted: not every launch was done")
     for row in rows:
         if row.failure is not None:
             said.append(f"{row.case.name} failed: {row.failure.message}")

@@ -76,7 +76,8 @@ class Row(Struct, frozen=True):
 
     Measurement i is of round i, which every row of the run shares: a case that fails is not
     launched again, so a row is cut short but never has a gap. `ended` is when the run did, in
-    UTC by ISO 8601; empty where an older edgedl measured.
+    UTC by ISO 8601; empty where an older edgedl measured. `interrupted` says that a person or
+    a signal ended the run before every launch was done.
     """
 
     case: Case
@@ -85,6 +86,7 @@ class Row(Struct, frozen=True):
     schema_version: int = ROWS_SCHEMA
     side: Side | None = None
     ended: str = ""
+    interrupted: bool = False
 
     def wrong_answers(self) -> list[str]:
         """What parity found in the launches' first runs; empty where they answered rightly."""
@@ -194,6 +196,7 @@ def run_cases(
     seed: int = 0,
     progress: Callable[[Case], None] = lambda case: None,
     launch: Callable[[Case], Answer] = launch_on_device,
+    interrupted: Callable[[list[Row]], None] = lambda rows: None,
 ) -> list[Row]:
     """Launch every case several times, all cases once per round, each round shuffled.
 
@@ -205,24 +208,36 @@ def run_cases(
         seed: Of the order.
         progress: Called before every launch.
         launch: Starts a worker; a WorkerError is that case's failure.
+        interrupted: Called with what was measured before a KeyboardInterrupt goes on.
     """
-    rng = random.Random(seed)
-    measured: list[list[Measurement]] = [[] for _ in cases]
-    failed: dict[int, Failure] = {}
-    for _ in range(launches):
-        for index in rng.sample(range(len(cases)), len(cases)):
+    answers: list[list[Answer]] = [[] for _ in cases]
+    try:
+        for index in _order(len(cases), launches, seed):
             progress(cases[index])
-            if index in failed:
-                continue
-            answer = _answer(launch, cases[index])
-            if isinstance(answer, Measurement):
-                measured[index].append(answer)
-            elif isinstance(answer, Failure):
-                failed[index] = answer
+            if not any(isinstance(answer, Failure) for answer in answers[index]):
+                answers[index].append(_answer(launch, cases[index]))
+    except KeyboardInterrupt:
+        interrupted(_rows(cases, answers, interrupted=True))
+        raise
+    return _rows(cases, answers)
+
+
+def _order(cases: int, launches: int, seed: int) -> Iterator[int]:
+    rng = random.Random(seed)
+    for _ in range(launches):
+        yield from rng.sample(range(cases), cases)
+
+
+def _rows(
+    cases: Sequence[Case], answers: Sequence[Sequence[Answer]], interrupted: bool = False
+) -> list[Row]:
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    return [
-        Row(case, tuple(measured[i]), failed.get(i), ended=ended) for i, case in enumerate(cases)
-    ]
+    rows = []
+    for case, given in zip(cases, answers, strict=True):
+        measured = tuple(answer for answer in given if isinstance(answer, Measurement))
+        failure = next((answer for answer in given if isinstance(answer, Failure)), None)
+        rows.append(Row(case, measured, failure, ended=ended, interrupted=interrupted))
+    return rows
 
 
 def _answer(launch: Callable[[Case], Answer], case: Case) -> Answer:

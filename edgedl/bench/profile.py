@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,15 +28,13 @@ LEAST_NS = 1000.0
 
 def profile_cases(
     cases: Sequence[Case], progress: Callable[[Case], None] = lambda case: None
-) -> list[Profile | Failure]:
+) -> Iterator[Profile | Failure]:
     """Profile each case in a fresh process, one after the other."""
-    answers: list[Profile | Failure] = []
     for case in cases:
         progress(case)
         answer = _ask(case)
         assert isinstance(answer, Profile | Failure)
-        answers.append(answer)
-    return answers
+        yield answer
 
 
 def _ask(case: Case) -> Answer:

@@ -93,8 +93,10 @@ def is_timed(row: Row) -> bool:
 
 def line_of(row: Row, headers: Sequence[str], cell: Callable[[Row, str], str]) -> tuple[str, ...]:
     """A row's cells, or in the first one why there are none."""
-    if row.failure is not None or not row.measurements:
+    if row.failure is not None:
         return ("failed", *[""] * (len(headers) - 1))
+    if not row.measurements:
+        return ("not measured", *[""] * (len(headers) - 1))
     if row.wrong_answers():
         return ("wrong answer", *[""] * (len(headers) - 1))
     return tuple(cell(row, header) for header in headers)
@@ -109,6 +111,8 @@ def width(table: Table) -> int:
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What the cells leave out: failures, wrong answers, how much was measured, where."""
     notes = []
+    if any(row.interrupted for row in rows):
+        notes.append("interrupted: not every launch was done")
     for row in rows:
         if row.failure is not None:
             notes.append(f"{row.case.name} failed: {row.failure.message}")
@@ -121,14 +125,12 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if done:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
         host = done[0].measurements[0].host
-        launches = len(done[0].measurements)
-        many = "launches of each case, interleaved" if launches > 1 else "launch of each case"
-        few = f"{min(counts)} to " if min(counts) < max(counts) else ""
+        launches = [len(row.measurements) for row in done]
+        word = "launches" if max(launches) > 1 else "launch"
         notes.append(
-            f"{launches} {many}; {few}{max(counts)} samples; every launch weighs the same"
-            "; interval of the median by Student's t over launches"
+            f"{_from_to(launches)} {word} and {_from_to(counts)} samples of each case"
+            f"{_empty_memory(done)}"
         )
-        notes += _memory_notes(done)
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
         here = [h for row in done if row.case.device == done[0].case.device for h in row.health]
         notes.append(
@@ -152,11 +154,14 @@ def _pace_notes(row: Row) -> list[str]:
     ]
 
 
-def _memory_notes(done: Sequence[Row]) -> list[str]:
+def _from_to(counts: Sequence[int]) -> str:
+    ends = dict.fromkeys((min(counts), max(counts)))
+    return " to ".join(f"{count:,}" for count in ends)
+
+
+def _empty_memory(done: Sequence[Row]) -> str:
     empty = [m.empty_resident for row in done for m in row.measurements if m.empty_resident]
-    if not empty:
-        return []
-    return [f"memory: peak resident set over an empty Python's {show_bytes(max(empty))}"]
+    return f"; memory over an empty Python's {show_bytes(max(empty))}" if empty else ""
 
 
 def markdown(table: Table) -> str:

@@ -33,7 +33,7 @@ class Sweep:
     arena: tuple[bool, ...] = (True, False)
 
 
-def tune(bundle: Bundle, case: Case, sweep: Sweep, measure: Measure) -> tuple[Tuned, list[Row]]:
+def tune(bundle: Bundle, case: Case, sweep: Sweep, measure: Measure) -> Tuned:
     """Measure what a sweep holds, and choose.
 
     Two runs: everything but the arena, beside what `load` does untuned; then the best of
@@ -45,9 +45,6 @@ def tune(bundle: Bundle, case: Case, sweep: Sweep, measure: Measure) -> tuple[Tu
         sweep: What to choose from.
         measure: Launches cases interleaved.
 
-    Returns:
-        The choice, and every row.
-
     Raises:
         EdgedlError: A case failed, or no timing can be trusted.
     """
@@ -56,7 +53,7 @@ def tune(bundle: Bundle, case: Case, sweep: Sweep, measure: Measure) -> tuple[Tu
     best = fastest(heats).case
     arenas = [structs.replace(best, arena=arena) for arena in sweep.arena]
     finals = measure(_each_once(untuned, [best, *arenas]))
-    return _choice(bundle, fastest(finals), finals[0]), [*heats, *finals]
+    return _choice(bundle, fastest(finals), finals[0])
 
 
 def fastest(rows: Sequence[Row]) -> Row:

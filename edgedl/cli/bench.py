@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edgedl.bench.drift import ASCII_BLOCKS, BLOCKS, tabulate_course
 from edgedl.bench.findings import Findings, named_rows
@@ -20,7 +17,6 @@ from edgedl.bench.plan import (
     encode_rows,
     first_failure,
     plan_cases,
-    run_cases,
 )
 from edgedl.bench.report import tabulate
 from edgedl.cli.bench_compare import (
@@ -32,6 +28,7 @@ from edgedl.cli.bench_compare import (
     split_sides,
 )
 from edgedl.cli.bench_from import read_findings
+from edgedl.cli.bench_measure import measure_kept
 from edgedl.cli.bench_options import (
     case_options,
     comparison_options,
@@ -42,12 +39,11 @@ from edgedl.cli.bench_options import (
 )
 from edgedl.cli.bench_pages import Pages, measured
 from edgedl.cli.bench_profile import print_profiles, run_profile
-from edgedl.cli.bench_request import bench_request, check_loops, show_duration
+from edgedl.cli.bench_request import bench_request, check_loops
 from edgedl.cli.bench_tune import check_tuning, run_tune
 from edgedl.cli.options import device_option, variant_option
 from edgedl.cli.result_file import check_writable, write_result
-from edgedl.cli.terminal import can_print, print_table, say
-from edgedl.runtime.protocol import Case
+from edgedl.cli.terminal import can_print, print_table
 
 
 @click.command()
@@ -98,16 +94,17 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
         return
     request = bench_request(bundles, DEFAULT_LAUNCHES if against else None, options)
     if profiles:
-        run_profile(request, wanted, measure, both=bool(against))
+        run_profile(request, wanted, both=bool(against))
         return
     if tunes:
         check_tuning(request, bool(against))
-        run_tune(request, wanted, measure)
+        run_tune(request, wanted)
         return
     if against:
-        run_versus(request, against, measure, wanted)
+        run_versus(request, against, wanted)
         return
-    rows = measure(plan_cases(request), request.launches, request.seed)
+    run = measure_kept(plan_cases(request), request.launches, request.seed)
+    rows = run.rows
     some = any(row.measurements for row in rows)
     try:
         if json_file == "-":
@@ -118,7 +115,7 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
         if some and json_file not in (None, "-"):
             write_result(json_file, encode_rows(rows))
         pages.write(measured(rows))
-    failure = first_failure(rows)
+    failure = run.interrupt or first_failure(rows)
     if failure is not None:
         raise failure
 
@@ -152,23 +149,3 @@ def print_tables(rows: Sequence[Row], phases: bool) -> None:
         if number:
             click.echo()
         print_table(table)
-
-
-def measure(cases: list[Case], launches: int, seed: int) -> list[Row]:
-    """Run the cases with a progress bar on stderr."""
-    seconds = launches * sum(case.sustained_s or 0 for case in cases)
-    if seconds:
-        count = launches * len(cases)
-        say(f"{count} sustained launch{'es' * (count > 1)}: {show_duration(seconds)} and more")
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    # The bar is redrawn between launches only: nothing may run beside a measurement.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True,
-                  disable=not sys.stderr.isatty()) as bar:  # fmt: skip
-        task = bar.add_task("measuring", total=launches * len(cases))
-
-        def progress(case: Case) -> None:
-            bar.update(task, description=f"{case.name:<24}", refresh=True)
-            bar.advance(task)
-
-        return run_cases(cases, launches, seed, progress)

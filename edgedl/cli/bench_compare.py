@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,18 +17,16 @@ from edgedl.bench.plan import BenchRequest, Row, encode_rows, first_failure
 from edgedl.bench.report import tabulate
 from edgedl.bench.versus import plan_versus
 from edgedl.cli.bench_from import read_file, read_findings
+from edgedl.cli.bench_measure import measure_kept
 from edgedl.cli.bench_pages import Pages, measured
 from edgedl.cli.options import options_given
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
-from edgedl.runtime.protocol import Case
 
 VERSUS = "vs"
 PAGES = ("html_file", "markdown_file")
 WITH_FILES = ("bundles", "as_files", "fail_above", "strict", "json_file", *PAGES)
 FROM_FILES = ("bundles", "from_files", "phases", *PAGES)
-
-Measure = Callable[[list[Case], int, int], list[Row]]
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,11 @@ def _refuse(context: click.Context, idle: Sequence[str], why: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} {why}")
 
 
-def run_versus(
-    request: BenchRequest, against: Sequence[str], measure: Measure, wanted: Wanted
-) -> None:
+def run_versus(request: BenchRequest, against: Sequence[str], wanted: Wanted) -> None:
     """Measure both sides in the same rounds, tell which is faster, and end as a gate does.
 
     Raises:
+        KeyboardInterrupt: It was interrupted; what was measured until then is told before.
         EdgedlError: A case failed, or the gate did.
     """
     for path in (*request.bundles, *against):
@@ -103,7 +100,8 @@ def run_versus(
     if request.launches < 2:
         raise click.UsageError("a comparison needs --launches 2 at least")
     versus = plan_versus(request, against)
-    rows = versus.rows(measure(list(versus.cases), request.launches, request.seed))
+    run = measure_kept(versus.cases, request.launches, request.seed)
+    rows = versus.rows(run.rows)
     compared = replace(compare_run(rows, wanted.tell), only_a=versus.only_a, only_b=versus.only_b)
     try:
         if wanted.json_file == "-":
@@ -116,6 +114,8 @@ def run_versus(
         if wanted.json_file not in (None, "-"):
             write_result(wanted.json_file, encode_rows(rows))
         wanted.pages.write(measured(rows, compared=compared))
+    if run.interrupt is not None:
+        raise run.interrupt
     finish(compared, rows, wanted)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from edgedl.bench.plan import (
     thread_counts,
 )
 from edgedl.bench.report import show_ns, tabulate
-from edgedl.bench.tune import Sweep, tune
-from edgedl.cli.bench_compare import Measure, Wanted
+from edgedl.bench.tune import Measure, Sweep, tune
+from edgedl.cli.bench_compare import Wanted
+from edgedl.cli.bench_measure import measure_kept
 from edgedl.cli.bench_pages import measured
 from edgedl.cli.result_file import write_result
 from edgedl.cli.terminal import print_table
@@ -44,34 +46,55 @@ def check_tuning(request: BenchRequest, against: bool) -> None:
             raise click.UsageError(why)
 
 
-def run_tune(request: BenchRequest, wanted: Wanted, measure: Measure) -> None:
+def run_tune(request: BenchRequest, wanted: Wanted) -> None:
     """Tune each bundle on each device, say what is best, and store it beside the bundle.
 
     Raises:
         EdgedlError: A case failed, no timing can be trusted, or nothing can be written.
+        KeyboardInterrupt: It was interrupted; what was measured until then is kept.
     """
     every: list[Row] = []
-    for target, device in itertools.product(request.bundles, request.devices):
-        path, variants = split_target(target, request.variants)
-        bundle = open_bundle(path)
-        sweep = _sweep(bundle, variants, device, request)
-        found, rows = tune(
-            bundle,
-            _case(request, path, device, sweep),
-            sweep,
-            lambda cases: measure(cases, request.launches, request.seed),
-        )
-        every += rows
-        if wanted.json_file != "-":
-            print_table(tabulate(rows))
-            click.echo(f"\n{_sentence(Path(path), found)}")
-        file = store_tuned(Path(path), found)
-        click.echo(f"stored in {file}: load() uses it on this machine", err=True)
+    quiet = wanted.json_file == "-"
+
+    def measure(cases: list[Case]) -> list[Row]:
+        run = measure_kept(cases, request.launches, request.seed)
+        every.extend(run.rows)
+        if not quiet:
+            print_table(tabulate(run.rows))
+            click.echo()
+        if run.interrupt is not None:
+            raise run.interrupt
+        return run.rows
+
+    try:
+        for target, device in itertools.product(request.bundles, request.devices):
+            found = _tune(request, target, device, measure)
+            if not quiet:
+                click.echo(_sentence(Path(split_target(target)[0]), found))
+    finally:
+        _keep(every, wanted)
+
+
+def _tune(request: BenchRequest, target: str, device: str, measure: Measure) -> Tuned:
+    """Tune one bundle on one device, and store what was found."""
+    path, variants = split_target(target, request.variants)
+    bundle = open_bundle(path)
+    sweep = _sweep(bundle, variants, device, request)
+    found = tune(bundle, _case(request, path, device, sweep), sweep, measure)
+    file = store_tuned(Path(path), found)
+    click.echo(f"stored in {file}: load() uses it on this machine", err=True)
+    return found
+
+
+def _keep(rows: Sequence[Row], wanted: Wanted) -> None:
+    """Write every row that was measured, if any was."""
+    if not rows:
+        return
     if wanted.json_file == "-":
-        click.echo(encode_rows(every), nl=False)
+        click.echo(encode_rows(rows), nl=False)
     elif wanted.json_file is not None:
-        write_result(wanted.json_file, encode_rows(every))
-    wanted.pages.write(measured(every))
+        write_result(wanted.json_file, encode_rows(rows))
+    wanted.pages.write(measured(rows))
 
 
 def _sweep(bundle: Bundle, variants: tuple[str, ...], device: str, request: BenchRequest) -> Sweep:

@@ -89,9 +89,10 @@ def test_a_failed_case_has_no_timing_and_says_why() -> None:
 
 def test_notes_say_how_much_was_measured_and_where() -> None:
     few, many = row(Case("x.bundle", "a"), samples=20), row(Case("x.bundle", "b"), samples=50)
-    measured, memory, machine = tabulate([few, many]).notes
-    assert memory == "memory: peak resident set over an empty Python's 10 MiB"
-    assert measured.startswith("2 launches of each case, interleaved; 40 to 100 samples")
+    measured, machine = tabulate([few, many]).notes
+    assert measured == (
+        "2 launches and 40 to 100 samples of each case; memory over an empty Python's 10 MiB"
+    )
     assert (
         machine == "Cortex-A72, 4 CPUs, Linux 6, Python 3.11.7, onnxruntime 1.20; health: unknown"
     )
@@ -111,7 +112,7 @@ def test_the_notes_tell_the_governor_what_is_unknown_and_each_caution_once() -> 
     watched = health(before=Health((Cpu(0, "ondemand"),)))
     launches = [Case("x.bundle", name) for name in "ab"]
     rows = [Row(case, (measurement(case, health=watched),) * 2) for case in launches]
-    _, _, machine, *cautions = tabulate(rows).notes
+    _, machine, *cautions = tabulate(rows).notes
     lacking = "frequency, temperature, throttling, steal, swap: unknown"
     assert machine.endswith(f"onnxruntime 1.20; governor ondemand; {lacking}")
     assert cautions == ["caution: governor ondemand: the clock follows the load"]
@@ -121,7 +122,7 @@ def test_launches_are_counted_where_none_failed() -> None:
     half = row(Case("x.bundle", "a"), launches=1)
     failed = Row(half.case, half.measurements, Failure("lost", "", 1))
     table = tabulate([failed, row(Case("x.bundle", "b"), launches=5)])
-    assert any(note.startswith("5 launches of each case") for note in table.notes)
+    assert any(note.startswith("5 launches and ") for note in table.notes)
 
 
 @pytest.mark.parametrize(
