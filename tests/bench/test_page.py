@@ -19,7 +19,7 @@ from edgedl.bench.page.record import record_of, thin
 from edgedl.bench.plan import Row, Side, decode_rows, encode_rows
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.manifest import Manifest, OutputParity, Quality
-from edgedl.runtime.protocol import Case, Failure, Sustained, Window
+from edgedl.runtime.protocol import Case, Failure, OpenLoop, Sustained, Window
 from tests.bench.measurements import WRONG, health, measurement
 from tests.graphs import change_variant
 
@@ -167,6 +167,18 @@ def test_an_outlier_is_drawn_beyond_the_break_and_not_clipped() -> None:
     assert len(dots) == 1
     assert 690 < float(dots[0][1:].partition(",")[0]) <= 706
     assert "max 5 ms" in html
+
+
+def test_a_run_too_short_for_the_clock_has_a_place() -> None:
+    case = Case("x.bundle", "fp32")
+    html = render(findings([Row(case, (measurement(case, [0, *range(100, 140)]),) * 2)]))
+    assert "max 139 ns" in html
+
+
+def test_latencies_at_a_rate_count_from_when_a_request_was_due() -> None:
+    said = "latency from when a request was due"
+    assert said in render(findings([row("fp32", open_loop=OpenLoop(100))]))
+    assert said not in render(findings([row("fp32")]))
 
 
 def test_rows_of_other_work_have_a_panel_each() -> None:

@@ -96,7 +96,7 @@ def draw_front(panel: Panel, name: str) -> Markup | None:
 
 def _latencies(drawn: Sequence[Mark]) -> Axis:
     ends = [m.p50_ns for m in drawn]
-    ends += [end for m in drawn if (i := m.entry.interval) for end in (i.low, i.high)]
+    ends += [end for m in drawn if (i := m.entry.interval) for end in (i.low, i.high) if end > 0]
     room = LARGEST + 8
     low, high = (math.exp(end) for end in padded([math.log(e) for e in ends], 0.2, 0.02))
     return _roomy(low, high, FRAME.left, FRAME.right, room, log=True)
@@ -128,7 +128,7 @@ def _show(value: float, metric: str, axis: Axis) -> str:
 
 def radius(size: int, largest: int) -> float:
     """Area goes with size; one that would be invisible is a dot."""
-    return max(SMALLEST, LARGEST * math.sqrt(size / largest))
+    return max(SMALLEST, LARGEST * math.sqrt(size / max(largest, 1)))
 
 
 def _sizes(drawn: Sequence[Mark]) -> list[Markup]:

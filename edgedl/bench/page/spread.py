@@ -31,7 +31,8 @@ class Times:
     tail: Axis | None
 
     def at(self, ns: float) -> float:
-        """The pixel of a time in nanoseconds."""
+        """The pixel of a time in nanoseconds; none is too short for the left end."""
+        ns = max(ns, self.bulk.low)
         beyond = self.tail is not None and ns > self.bulk.high
         return self.tail.at(ns) if beyond and self.tail is not None else self.bulk.at(ns)
 
@@ -42,7 +43,8 @@ def time_axis(entries: Sequence[Entry]) -> Times:
     low = float(min(samples.min() for samples in pooled))
     high = float(max(samples.max() for samples in pooled)) * 1.001
     knee = max(float(np.quantile(samples, 0.9)) for samples in pooled) * 1.25
-    low = min(low, high / 1.2) / 1.02
+    low = max(min(low, high / 1.2) / 1.02, 0.5)  # a clock may be too coarse for a run
+    high, knee = max(high, low), max(knee, low)
     if high <= knee * BREAK:
         return Times(Axis(low, max(high, low * 1.2), LEFT, RIGHT, log=True), None)
     edge = RIGHT - TAIL
@@ -66,12 +68,18 @@ def draw_spread(panel: Panel, name: str) -> Markup | None:
         "One band a case: how often each latency was seen, a tick for each launch's median, "
         "marks at p50, p90 and p99, dots for single samples beyond three interquartile ranges.",
         bottom + 46,
-        _frame(times, box),
+        _frame(times, box, _title(entries)),
         [_band(entry, times, 4 + BAND * i) for i, entry in enumerate(entries)],
     )
 
 
-def _frame(times: Times, box: Box) -> list[Markup]:
+def _title(entries: Sequence[Entry]) -> str:
+    if any(entry.row.case.open_loop for entry in entries):
+        return "latency from when a request was due (logarithmic)"
+    return "latency of a run (logarithmic)"
+
+
+def _frame(times: Times, box: Box, title: str) -> list[Markup]:
     parts = []
     for axis, most, few in ((times.bulk, 6, 3), (times.tail, 4, 2)):
         for tick in axis.ticks(most, few) if axis else ():
@@ -80,7 +88,6 @@ def _frame(times: Times, box: Box) -> list[Markup]:
                 element("line", x1=x, x2=x, y1=box.top, y2=box.bottom, class_="grid"),
                 words(x, box.bottom + 17, show_ns(tick), "tick", "middle"),
             ]
-    title = "latency of a run (logarithmic)"
     if times.tail:
         edge = times.tail.begin - 6
         parts += [
