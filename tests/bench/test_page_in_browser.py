@@ -48,6 +48,9 @@ def test_it_asks_for_nothing_and_its_styles_hold(browser: Browser, file: Path) -
     dark = page.evaluate(ground)
     page.emulate_media(color_scheme="light")
     assert dark != page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.emulate_media(color_scheme="dark", media="print")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
     assert page.get_by_role("img", name="latency distributions").is_visible()
     page.close()
 

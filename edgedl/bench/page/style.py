@@ -8,7 +8,7 @@ STYLE = """
 :root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f9;--line:#dfe2e7;--ink:#1b1f26;
 --soft:#5a6270;--accent:#0072b2;--good:#00795a;--bad:#b8400a;--c0:#0072b2;--c1:#d55e00;
 --c2:#009e73;--c3:#b65a92;--c4:#c98a00;--c5:#3a9bd6;--c6:#6b5bb0;--c7:#6c737e}
-@media(prefers-color-scheme:dark){
+@media screen and (prefers-color-scheme:dark){
 :root{--ground:#14171c;--raised:#1d2128;--line:#343a45;--ink:#e8eaee;--soft:#a0a8b5;
 --accent:#62b5ec;--good:#3ecfa4;--bad:#ff9361;--c0:#4ba9e8;--c1:#ff8a4a;--c2:#2ec59a;
 --c3:#e493c4;--c4:#f0b73c;--c5:#8fd0f8;--c6:#a99af0;--c7:#a5adb9}}
@@ -109,7 +109,7 @@ dl{grid-template-columns:1fr;gap:0}
 dd{margin-bottom:8px}}
 @media print{
 :root{color-scheme:light;--ground:#fff;--raised:#fff;--line:#ccc;--ink:#000;--soft:#444}
-body{font-size:11px}
+body,.notes,.verdicts{font-size:11px}
 nav{display:none}
 h2{break-after:avoid}
 .plot,.card,tr{break-inside:avoid}
