@@ -28,7 +28,7 @@ pytestmark = pytest.mark.install
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = "1.17.0"
-PRUNING = {"channel-pruning", "channel-pruning-close", "pruned"}
+PRUNING = {"pruned", "pruned-close"}
 COMPOSED = ("low-rank+int8-dynamic", "low-rank+int4-weights")
 CHECK = """
 import json, sys
@@ -86,7 +86,7 @@ def check(python: Path, bundle: Path) -> tuple[str, dict[str, bool]]:
 @pytest.mark.parametrize(
     ("source", "missing"),
     [
-        (conv_source, {"low-rank", "pruned"}),
+        (conv_source, {"low-rank", *PRUNING}),
         (
             lstm_source,
             {"low-rank", "int8-weights", *PRUNING, *(n for n in RECIPES if "static" in n)},

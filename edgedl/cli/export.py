@@ -51,8 +51,8 @@ def version(text: str) -> str:
     metavar="NAME",
     help=(
         "A variant to make: fp32, fp16, int8-dynamic, int8-static, int8-static-percentile, "
-        "int8-static-entropy, int8-weights, int4-weights, channel-pruning, channel-pruning-close, "
-        "pruned, low-rank, mixed; several composed with +, such as low-rank+int8-dynamic; or all; "
+        "int8-static-entropy, int8-weights, int4-weights, pruned, pruned-close, low-rank, "
+        " mixed; several composed with +, such as low-rank+int8-dynamic; or all; "
         "or auto: all that fit are measured on the device, and the best are kept. When left out: "
         "fp32, int8-dynamic and int8-static where "
         "they fit. docs/recipes.md says what each does."

@@ -149,12 +149,13 @@ def compositions(
     known = {t.name for t in tried}
     worthwhile, pruned = [], []
     for first, seconds in _beginnings([r for r in table if r.composes], able):
-        for second in (*last, "") if "+" in first else last:
+        pair = "+" in first
+        for second in (*last, "") if pair else last:
             name = f"{first}+{second}" if second else first
-            if name in known:
+            reason = drawbacks.get(second, "")
+            if name in known or (pair and reason):  # the reason is told once already
                 continue
             takes = seconds + STEPS * able[second].seconds if second else seconds
-            reason = drawbacks.get(second, "")
             if not reason and takes > most_s:
                 reason = f"would take about {takes:.0f} s to make"
             if reason:
@@ -167,13 +168,14 @@ def compositions(
 def _beginnings(composing: Sequence[Recipe], able: Mapping[str, Tried]) -> list[tuple[str, float]]:
     """What a composition may begin with, and the seconds that making it takes about.
 
-    Two in the table's order, unless they are two kinds of one thing, which fit alike.
+    Two in the table's order; of several kinds of one thing, which fit alike, the first kind.
     """
     alone = [(r.name, able[r.name].seconds) for r in composing]
+    kinds = {r.obstacle: r for r in reversed(composing)}
     pairs = [
         (f"{a.name}+{b.name}", able[a.name].seconds + STEPS * able[b.name].seconds)
         for a, b in combinations(composing, 2)
-        if not (a.obstacle is b.obstacle or (a.kind and a.kind == b.kind))
+        if kinds[a.obstacle] is a and kinds[b.obstacle] is b
     ]
     return [*alone, *pairs]
 

@@ -300,6 +300,36 @@ def test_a_tighter_budget_keeps_more_channels(tmp_path: Path) -> None:
     assert kept[0] < kept[1] < 96
 
 
+def test_the_close_kind_keeps_all_but_a_thousandth_whatever_the_budget(tmp_path: Path) -> None:
+    kernel = (normal(1, 128, 96) * np.geomspace(1, 1e-3, 96)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], "flat"),
+        helper.make_node("MatMul", ["flat", "kernel"], ["product"], "dense"),
+        helper.make_node("Relu", ["product"], ["h"], "relu"),
+        helper.make_node("MatMul", ["h", "out"], ["y"], "out"),
+    ]
+    given = graph(nodes, {"kernel": kernel, "out": normal(3, 96, 5)})
+    of = material(given, (PIXELS, ANSWERS), IMAGES, tmp_path, 50.0, least_sqnr_db=15.0)
+    close = find_recipe("pruned-close").make(of)
+    (before, left) = close.settings["channels"]["dense"]
+    assert made(of).settings["channels"]["dense"][1] < left < before
+    assert left % 8 == 0
+    expected = run(of.model, of, IMAGES)
+    assert 27 < sqnr_db(run(close.model, of, IMAGES), expected) < 50
+
+
+def test_where_every_channel_is_needed_the_close_kind_says_so(tmp_path: Path) -> None:
+    alone = {
+        "first.w": normal(1, 8, 2, 3, 3),
+        "first.b": normal(2, 8),
+        "second.w": normal(3, 5, 8, 3, 3),
+    }
+    nodes = [*START, helper.make_node("Conv", ["h", "second.w"], ["y"], "second")]
+    of = strict(graph(nodes, alone, MAPS), tmp_path, MAPS)
+    with pytest.raises(RecipeError, match="every channel is needed"):
+        find_recipe("pruned-close").make(of)
+
+
 @pytest.mark.parametrize(
     "name", ["pruned+low-rank", "pruned+int8-weights", "pruned+low-rank+int8-weights"]
 )

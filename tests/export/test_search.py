@@ -198,15 +198,14 @@ def test_two_that_leave_work_are_composed_unless_they_are_kinds_of_one_thing(
     micros = Counter({"fp32": 40, "int8-dynamic": 30, "factored+thinned+int8-dynamic": 10})
     means = Means(make, machine({n: micros[n] or 25 for n in ALL_OF_THEM}, []), PACE, lambda: 0.0)
     found = verdicts(conclude(explore(first, means)))
-    assert set(asked) == {*first, *ALL_OF_THEM}
+    assert sorted(asked) == sorted(ALL_OF_THEM)
     assert found["factored+thinned+int8-dynamic"][0] == "winner"
 
 
 ALL_OF_THEM = (
     "fp32", "int8-dynamic", "factored", "thinned", "thinned-close",
     "factored+int8-dynamic", "thinned+int8-dynamic", "thinned-close+int8-dynamic",
-    "factored+thinned", "factored+thinned-close",
-    "factored+thinned+int8-dynamic", "factored+thinned-close+int8-dynamic",
+    "factored+thinned", "factored+thinned+int8-dynamic",
 )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ import onnx
 from edgedl.export.errors import NothingGainedError, RecipeError
 from edgedl.export.judgement import LEAST_SQNR_DB
 from edgedl.export.recipes import (
-    channel_pruning,
     fp16,
     fp32,
     int4_weights,
@@ -43,7 +42,8 @@ class Recipe:
     `obstacle` says why the recipe can't be made from a model; empty where it can. A variant
     is held to `least_sqnr_db` and a budget; to the source element by element where it is
     None. The usual ones are made where none is named. One that `composes` leaves float work
-    for another recipe: a search tries others after it, but none of the same `kind`.
+    for another recipe: a search tries others after it. Those with the same `obstacle` are kinds
+    of one thing.
     """
 
     name: str
@@ -52,7 +52,6 @@ class Recipe:
     make: Callable[[Material], Product]
     usual: bool = False
     composes: bool = False
-    kind: str = ""
 
     @property
     def quantised(self) -> bool:
@@ -61,7 +60,6 @@ class Recipe:
 
 
 _Q = LEAST_SQNR_DB
-CHANNELS = "fewer channels"
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -73,30 +71,8 @@ RECIPES = {
         Recipe("int8-static-entropy", _Q, int8_static.obstacle, int8_static.make_entropy),
         Recipe("int8-weights", _Q, int8_weights.obstacle, int8_weights.make),
         Recipe("int4-weights", _Q, int4_weights.obstacle, int4_weights.make),
-        Recipe(
-            "channel-pruning",
-            _Q,
-            channel_pruning.obstacle,
-            channel_pruning.make,
-            composes=True,
-            kind=CHANNELS,
-        ),
-        Recipe(
-            "channel-pruning-close",
-            _Q,
-            channel_pruning.obstacle,
-            channel_pruning.make_close,
-            composes=True,
-            kind=CHANNELS,
-        ),
-        Recipe(
-            "pruned",
-            _Q,
-            pruned.obstacle,
-            pruned.make,
-            composes=True,
-            kind=CHANNELS,
-        ),
+        Recipe("pruned", _Q, pruned.obstacle, pruned.make, composes=True),
+        Recipe("pruned-close", _Q, pruned.obstacle, pruned.make_close, composes=True),
         Recipe("low-rank", _Q, low_rank.obstacle, low_rank.make, composes=True),
         Recipe("mixed", _Q, mixed.obstacle, mixed.make),
     )
