@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedl.export import graph
+from edgedl.export.nodes import attribute
 from edgedl.export.recipes import Material, find_recipe
 from edgedl.export.recipes.nbits import pack
 from edgedl.export.target import Target
@@ -55,7 +56,21 @@ def _float_bytes(product: onnx.ModelProto) -> int:
     return sum(4 * int(np.prod(i.dims)) for i in held if i.data_type == TensorProto.FLOAT)
 
 
-@pytest.mark.parametrize(("bits", "block"), [(4, 16), (4, 32), (8, 32), (8, 128)])
+@pytest.mark.parametrize(
+    ("rows", "block"), [(96, 128), (128, 128), (256, 256), (640, 128), (2704, 256), (5408, 256)]
+)
+def test_blocks_are_as_large_as_padding_allows(rows: int, block: int, tmp_path: Path) -> None:
+    vector = TensorSpec("x", "float32", ("batch", rows))
+    weight = normal(1, rows, OUT) / np.float32(10)
+    layer = helper.make_node("MatMul", ["x", "weight"], ["y"], name="dense")
+    wide = model([layer], {"x": vector.shape}, {"y": SCORES.shape}, {"weight": weight})
+    given = material(wide, (vector, SCORES), normal(0, 8, rows), tmp_path)
+    product = find_recipe("int8-weights").make(given).model
+    (node,) = (n for n in product.graph.node if n.op_type == "MatMulNBits")
+    assert attribute(node, "block_size") == block
+
+
+@pytest.mark.parametrize(("bits", "block"), [(4, 16), (4, 32), (8, 32), (8, 128), (8, 256)])
 def test_packed_weights_unpack_to_what_they_were(bits: int, block: int) -> None:
     weight = normal(1, 70, 3)
     packed, scales = pack(weight, bits, block)
