@@ -119,16 +119,20 @@ class Batcher:
             InputError: Inputs that don't fit, or more than `max_batch` rows; only this
                 request is refused.
             QueueFullError: `max_queue` requests wait already; raised at once.
-            EngineError: The model failed on this request, or the batcher is closed.
+            EngineError: The model failed on this request, or the batcher is closed or belongs to
+                another event loop.
         """
         if self._closed:
             raise _closed()
+        loop = asyncio.get_running_loop()
+        if self._dispatcher is None:
+            self._dispatcher = loop.create_task(self._dispatch())
+        elif self._dispatcher.done() or self._dispatcher.get_loop() is not loop:
+            raise EngineError("the batcher belongs to another event loop", "make one in this")
         request = self._request(inputs)
         if len(self._waiting) >= self.max_queue:
             self._refused += 1
             raise QueueFullError(self.max_queue)
-        if self._dispatcher is None:
-            self._dispatcher = asyncio.get_running_loop().create_task(self._dispatch())
         self._waiting.append(request)
         self._requests += 1
         self._changed.set()
@@ -167,7 +171,7 @@ class Batcher:
             if not answer.done():
                 answer.set_exception(_closed())
         self._changed.set()
-        if self._dispatcher is not None:
+        if self._dispatcher is not None and not self._dispatcher.cancelled():
             await self._dispatcher
         self._thread.shutdown(wait=False)
 

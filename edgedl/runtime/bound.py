@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,19 +44,32 @@ class Call:
         """Allocate and bind: one binding for each pair of state going in and coming out."""
         self._model = model
         self._session = model.session  # a binding must not outlive it
-        self.inputs: Arrays = allocate(inputs, sizes)
+        own = allocate(inputs, sizes)
         axes = set(dynamic_axes(model.inputs))
         fixed = [t for t in outputs if all(isinstance(d, int) or d in axes for d in t.shape)]
         self._loose = [t.name for t in outputs if t not in fixed]
-        self.outputs: Arrays = allocate(fixed, sizes)
+        self._answers = allocate(fixed, sizes)
+        given = [own | state for state, _ in states]
         # Elsewhere than on the CPU a binding copies an input when it is bound, not when it runs.
-        self._copied = {} if model.device == "cpu" else self.inputs
+        self._copied = [] if model.device == "cpu" else given
         self._bindings = [
-            bind(model.session, self.inputs | given, self.outputs | taken, self._loose)
-            for given, taken in states
+            bind(model.session, arrays, self._answers | taken, self._loose)
+            for arrays, (_, taken) in zip(given, states, strict=True)
         ]
+        # An array put in another's place would never be read: these can't be assigned to.
+        self._inputs, self._outputs = MappingProxyType(own), MappingProxyType(self._answers)
 
-    def __call__(self) -> Arrays:
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """What to write into, by name: `call.inputs["image"][...] = image`."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """What the last call answered, by name."""
+        return self._outputs
+
+    def __call__(self) -> Mapping[str, Array]:
         """Run on what `inputs` hold.
 
         Returns:
@@ -64,20 +78,25 @@ class Call:
         Raises:
             EngineError: ONNX Runtime failed, or the model is closed.
         """
-        self._run_bound(self._bindings[0])
-        return self.outputs
+        self._run_bound(0)
+        return self._outputs
 
-    def _run_bound(self, binding: Any) -> None:
-        for name, array in self._copied.items():
-            binding.bind_cpu_input(name, array)
+    def _run_bound(self, turn: int) -> None:
+        """Run one of the bindings."""
+        binding = self._bindings[turn]
+        if self._copied:
+            for name, array in self._copied[turn].items():
+                binding.bind_cpu_input(name, array)
         try:
             self._model.session.run_with_iobinding(binding)
+        except EngineError:
+            raise  # the model is closed
         except ENGINE_ERRORS as error:
             file = self._model.variant.file
             raise EngineError(f"{file} failed to run: {one_line(error)}") from error
         if self._loose:
             values = dict(zip(self._model.output_names, binding.get_outputs(), strict=True))
-            self.outputs.update((name, values[name].numpy()) for name in self._loose)
+            self._answers.update((name, values[name].numpy()) for name in self._loose)
 
 
 def bind(session: Any, inputs: Arrays, outputs: Arrays, loose: Iterable[str]) -> Any:
@@ -104,7 +123,10 @@ def zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
     if spec.dtype in ("str", "object"):
         raise InputError(f"{spec} is text, which can't be bound", "call run() on the model")
     shape = [dim if isinstance(dim, int) else sizes.get(dim, 1) for dim in spec.shape]
-    return np.zeros(shape, spec.dtype)
+    try:
+        return np.zeros(shape, spec.dtype)
+    except (MemoryError, ValueError) as error:  # more than there is, or than NumPy can count
+        raise InputError(f"{spec} of shape {shape}: {one_line(error)}", "bind less") from None
 
 
 def check_axes(specs: Iterable[TensorSpec], sizes: Mapping[str, int]) -> None:
@@ -113,5 +135,5 @@ def check_axes(specs: Iterable[TensorSpec], sizes: Mapping[str, int]) -> None:
     for name, size in sizes.items():
         if name not in axes:
             raise InputError(f"there is no axis {name!r}", f"axes: {', '.join(axes) or 'none'}")
-        if not isinstance(size, int) or size < 0:
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
             raise InputError(f"{name} = {size!r} is no size", "give a whole number")

@@ -74,6 +74,8 @@ class Classifier:
 
     def prepare(self, image: Array) -> Array:
         """Pixels as the model's input, a batch of one."""
+        if not isinstance(image, np.ndarray):
+            raise InputError(f"an image is a NumPy array, not a {type(image).__name__}")
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise InputError(
                 f"an image is uint8 (height, width[, channels]), not {image.dtype} "

@@ -6,7 +6,7 @@ state. From then on all texts take a token at a time together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -124,7 +124,7 @@ class TextModel:
             )
         return scores, {pair.input: outputs[pair.output] for pair in self.pairs}
 
-    def scores(self, outputs: Arrays) -> Array:
+    def scores(self, outputs: Mapping[str, Array]) -> Array:
         """The last position's scores, (rows, vocabulary), of what the model answered."""
         return outputs[self.output][self._last]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +85,12 @@ def _axes_of(model: Model, state: dict[str, str]) -> list[str]:
     return list(dynamic_axes([t for t in model.inputs if t.name not in state]))
 
 
-def _fill(buffers: Arrays, inputs: Arrays) -> None:
+def _fill(buffers: Mapping[str, Array], inputs: Arrays) -> None:
     for name, buffer in buffers.items():
         buffer[...] = inputs[name]
 
 
-def _copies(outputs: Arrays) -> Arrays:
+def _copies(outputs: Mapping[str, Array]) -> Arrays:
     """What is written over by the next call, kept."""
     return {name: array.copy() for name, array in outputs.items()}
 

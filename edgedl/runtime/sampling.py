@@ -49,15 +49,25 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for valid, problem in (
-            (self.max_tokens >= 0, f"max_tokens is {self.max_tokens}; it can't be negative"),
-            (self.temperature >= 0, f"temperature is {self.temperature}; it is a number from 0 on"),
-            (self.seed is None or self.seed >= 0, f"seed is {self.seed}; it can't be negative"),
-            (self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}; it starts at 1"),
-            (0 <= self.top_p <= 1, f"top_p is {self.top_p}; it is from 0 to 1"),
+            (_whole(self.max_tokens, 0), f"max_tokens is {self.max_tokens!r}; it starts at 0"),
+            (_number(self.temperature), f"temperature is {self.temperature!r}; it starts at 0"),
+            (_whole(self.seed, 0, None), f"seed is {self.seed!r}; it starts at 0"),
+            (_whole(self.top_k, 1, None), f"top_k is {self.top_k!r}; it starts at 1"),
+            (_number(self.top_p, 1), f"top_p is {self.top_p!r}; it is from 0 to 1"),
             ("" not in self.stop, "a stop string is empty"),
+            (all(isinstance(text, str) for text in self.stop), f"stop is {self.stop!r}, not text"),
         ):
             if not valid:
                 raise InputError(problem)
+
+
+def _whole(value: object, least: int, *others: object) -> bool:
+    """Whether it is a whole number from `least` on, NumPy's included, or one of the others."""
+    return value in others or (isinstance(value, (int, np.integer)) and int(value) >= least)
+
+
+def _number(value: object, most: float = math.inf) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and 0 <= float(value) <= most
 
 
 def token_choice(sampling: Sampling, vocabulary: Vocabulary, row: int = 0) -> Draw:

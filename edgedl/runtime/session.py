@@ -129,6 +129,8 @@ class Model:
             feeds = {**self.zero_state(sizes), **feeds}
         try:
             values = self.session.run(self.output_names, feeds)
+        except EngineError:
+            raise  # the model is closed
         except ENGINE_ERRORS as error:
             raise EngineError(f"{self.variant.file} failed to run: {one_line(error)}") from error
         return dict(zip(self.output_names, values, strict=True))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, structs
+from typing import Annotated
 
+from msgspec import Meta, Struct, structs
+
+from edgedl.runtime.errors import InputError
 from edgedl.runtime.host import usable_cpus
+
+MOST_THREADS = 1024  # ONNX Runtime starts whatever it is told, and the machine stands still
 
 
 class Settings(Struct, frozen=True):
@@ -15,7 +20,7 @@ class Settings(Struct, frozen=True):
     for the next run.
     """
 
-    threads: int | None = None
+    threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     spinning: bool | None = None
     arena: bool | None = None
 
@@ -30,9 +35,15 @@ class Settings(Struct, frozen=True):
 
         Threads are the CPUs this process may use (affinity and cgroup quota). Spinning is
         off: an app that lives long shares its machine.
+
+        Raises:
+            InputError: `threads` is no number of threads.
         """
+        threads = self.threads
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+            raise InputError(f"threads is {threads!r}; it is a number from 1 to {MOST_THREADS}")
         return Settings(
-            threads=self.threads or usable_cpus(),
+            threads=threads or min(usable_cpus(), MOST_THREADS),
             spinning=bool(self.spinning),
             arena=self.arena is not False,
         )

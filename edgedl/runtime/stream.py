@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgedl.runtime.bound import Call, allocate, check_axes
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.golden import Array, Arrays
-from edgedl.runtime.manifest import dynamic_axes
+from edgedl.runtime.manifest import TensorSpec, dynamic_axes
 from edgedl.runtime.session import check_inputs
 
 if TYPE_CHECKING:
@@ -41,23 +41,21 @@ class Stream:
         self.outputs = tuple(t for t in model.outputs if t.name not in fed_back.values())
         state = tuple(t for t in model.inputs if t.name in fed_back)
         self.sizes = {axis: sizes.get(axis, 1) for axis in dynamic_axes(state)}
-        self._fed_back = fed_back
-        self._buffers = (allocate(state, self.sizes), allocate(state, self.sizes))
-        self._front = 0
+        self._state = State(state, fed_back, self.sizes)
         self._steps: dict[tuple[tuple[str, int], ...], Step] = {}
 
     def reset(self) -> None:
         """Set the state back to zeros."""
-        for array in self._buffers[self._front].values():
+        for array in self._state.now.values():
             array.fill(0)
 
     def state(self) -> Arrays:
         """A copy of the state, by input name."""
-        return {name: array.copy() for name, array in self._buffers[self._front].items()}
+        return {name: array.copy() for name, array in self._state.now.items()}
 
     def set_state(self, state: Arrays) -> None:
         """Go on from another state: a copy is taken of what `state` returned, say."""
-        buffers = self._buffers[self._front]
+        buffers = self._state.now
         check_inputs([t for t in self.model.inputs if t.name in buffers], state)
         for name, array in state.items():
             if array.shape != buffers[name].shape:
@@ -75,7 +73,7 @@ class Stream:
         """
         check_axes(self.inputs, sizes)
         self._check_state_sizes(sizes)
-        return Step(self, {**sizes, **self.sizes})
+        return Step(self, self._state, {**sizes, **self.sizes})
 
     def step(self, **inputs: Array) -> Arrays:
         """Run one step and keep its state.
@@ -112,24 +110,45 @@ class Stream:
                 )
 
 
+class State:
+    """A stream's state, shared by its steps, in two sets of buffers.
+
+    Args:
+        specs: The inputs that are state.
+        fed_back: The output that each of them comes from.
+        sizes: Sizes of their dynamic axes.
+    """
+
+    def __init__(
+        self, specs: Sequence[TensorSpec], fed_back: Mapping[str, str], sizes: Mapping[str, int]
+    ) -> None:
+        first, second = allocate(specs, sizes), allocate(specs, sizes)
+        # By turns, what a step reads, by input, and what it writes, by output.
+        self.turns: tuple[tuple[Arrays, Arrays], ...] = tuple(
+            (given, {fed_back[name]: array for name, array in taken.items()})
+            for given, taken in ((first, second), (second, first))
+        )
+        self.turn = 0
+
+    @property
+    def now(self) -> Arrays:
+        """What the next step reads, by input."""
+        return self.turns[self.turn][0]
+
+
 class Step(Call):
     """A bound call that keeps its stream's state; made by `Stream.bind`.
 
     Steps of one stream, of several sizes, go on from each other's state.
     """
 
-    def __init__(self, stream: Stream, sizes: Mapping[str, int]) -> None:
-        self._stream = stream
-        first, second = stream._buffers
-        states = [
-            (given, {stream._fed_back[name]: array for name, array in taken.items()})
-            for given, taken in ((first, second), (second, first))
-        ]
-        self._tie(stream.model, sizes, stream.inputs, stream.outputs, states)
+    def __init__(self, stream: Stream, state: State, sizes: Mapping[str, int]) -> None:
+        self._state = state
+        self._tie(stream.model, sizes, stream.inputs, stream.outputs, state.turns)
 
-    def __call__(self) -> Arrays:
+    def __call__(self) -> Mapping[str, Array]:
         """Run one step on what `inputs` hold; see `Call`. A failed one leaves the state."""
-        stream = self._stream
-        self._run_bound(self._bindings[stream._front])
-        stream._front = 1 - stream._front
-        return self.outputs
+        state = self._state
+        self._run_bound(state.turn)
+        state.turn = 1 - state.turn
+        return self._outputs

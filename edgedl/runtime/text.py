@@ -117,6 +117,8 @@ class TextGenerator:
         return self._continue_all(read, sampling)
 
     def _read_prompt(self, prompt: str) -> list[int]:
+        if not isinstance(prompt, str):
+            raise InputError(f"the prompt is {type(prompt).__name__}, not str", "decode it first")
         if not prompt:
             raise InputError("the prompt is empty", "give at least one character")
         least = self._text_model.least

@@ -73,6 +73,8 @@ def read_tuned(bundle: Bundle, device: str) -> tuple[Tuned | None, str]:
     tuned = found[0]
     if tuned.bundle != bundle.manifest.seal:
         return None, "tuned before the bundle was exported again: run `edgedl bench --tune`"
+    if tuned.variant not in (v.name for v in bundle.manifest.variants):
+        return None, f"tuned to {tuned.variant!r}, which isn't there: run `edgedl bench --tune`"
     now = this_machine()
     for name in Machine.__struct_fields__:
         then, here = getattr(tuned.machine, name), getattr(now, name)

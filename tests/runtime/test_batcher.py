@@ -362,6 +362,25 @@ def test_a_close_that_is_cancelled_leaves_nobody_hanging(classifier_bundle: Path
     asyncio.run(asyncio.wait_for(use(), 30))
 
 
+def test_another_event_loop_is_refused_and_can_close(classifier: runtime.Model) -> None:
+    image = classifier_images(1)
+
+    async def use(batcher: runtime.Batcher) -> None:
+        await asyncio.wait_for(batcher.run(image=image), 30)
+
+    async def make() -> runtime.Batcher:
+        batcher = runtime.Batcher(classifier)
+        await use(batcher)
+        return batcher
+
+    async def misuse(batcher: runtime.Batcher) -> None:
+        with pytest.raises(EngineError, match="another event loop"):
+            await use(batcher)
+        await batcher.close()
+
+    asyncio.run(misuse(asyncio.run(make())))
+
+
 def test_no_thread_is_left_behind(classifier: runtime.Model) -> None:
     for _ in range(3):
         serve(classifier, lambda b: together(b, *rows_of(classifier_images(2))))

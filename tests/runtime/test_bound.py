@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from edgedl import runtime
@@ -89,6 +91,27 @@ def test_sizes_that_mean_nothing_are_refused(model: runtime.Model) -> None:
     assert "batch, time" in caught.value.hint
     with pytest.raises(InputError, match="no size"):
         model.bind(batch=-1)
+    with pytest.raises(InputError, match="no size"):
+        model.bind(batch=True)
+    call = model.bind(batch=np.int64(2))
+    assert call()["logits"].shape == (2, 1, 8)
+
+
+@pytest.mark.parametrize("size", [2**50, 2**63])
+def test_more_than_there_is_memory_is_refused(model: runtime.Model, size: int) -> None:
+    with pytest.raises(InputError, match="tokens"):
+        model.bind(batch=size)
+    with pytest.raises(InputError, match="float32"):
+        model.stream(batch=size)
+
+
+def test_an_array_can_not_be_put_in_a_bound_ones_place(model: runtime.Model) -> None:
+    call = model.bind()
+    for arrays in (call.inputs, call.outputs, call(), model.stream().bind().inputs):
+        with pytest.raises(TypeError, match="assignment"):
+            arrays[next(iter(arrays))] = np.zeros((1, 1))  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        call.inputs = {"tokens": np.array([[2]])}  # type: ignore[misc]
 
 
 def test_a_failed_call_says_so_and_can_be_repeated(model: runtime.Model) -> None:
@@ -107,8 +130,9 @@ def test_a_closed_model_runs_no_more(text_bundle: Path) -> None:
         step = stream.bind()
         call()
     for run in (call, step, lambda: model.run(tokens=np.array([[1]])), model.bind):
-        with pytest.raises(EngineError, match="closed"):
+        with pytest.raises(EngineError, match=r"^the model is closed$") as caught:
             run()
+        assert caught.value.hint == "load it again"
 
 
 def test_an_output_of_unknown_size_is_new_each_time(tmp_path: Path) -> None:
@@ -123,6 +147,38 @@ def test_an_output_of_unknown_size_is_new_each_time(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept, model.run(image=image)["probabilities"])
     first = call()["probabilities"]
     assert call()["probabilities"] is not first
+
+
+class CopyingBinding(ort.IOBinding):  # type: ignore[misc]
+    """A stand-in for one to a GPU, which copies an input there when it is bound."""
+
+    def bind_ortvalue_input(self, name: str, value: Any) -> None:
+        """Bind a copy."""
+        super().bind_cpu_input(name, value.numpy().copy())
+
+    def bind_cpu_input(self, name: str, array: Any) -> None:
+        """Bind a copy."""
+        super().bind_cpu_input(name, array.copy())
+
+
+def test_inputs_and_state_reach_a_device_with_memory_of_its_own(
+    model: runtime.Model, text_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = runtime.load(text_bundle, threads=1)
+    elsewhere.device = "cuda"
+    monkeypatch.setattr(elsewhere.session, "io_binding", lambda: CopyingBinding(elsewhere.session))
+    call, here = elsewhere.bind(), model.bind()
+    stream, expected = elsewhere.stream(), model.stream()
+    step = stream.bind()
+    for token in (1, 4, 2, 3):
+        for each in (call, here, step):
+            each.inputs["tokens"][...] = token
+        np.testing.assert_array_equal(call()["logits"], here()["logits"])
+        answer = expected.step(tokens=np.array([[token]]))["logits"]
+        np.testing.assert_array_equal(step()["logits"], answer)
+    stream.reset()
+    expected.reset()
+    np.testing.assert_array_equal(step()["logits"], expected.step(tokens=np.array([[3]]))["logits"])
 
 
 def test_text_can_not_be_bound(tmp_path: Path) -> None:

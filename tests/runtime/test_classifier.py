@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,12 +44,13 @@ def test_a_grey_image_needs_no_channel_axis(classifier: runtime.Classifier) -> N
 
 
 @pytest.mark.parametrize(
-    "image", [PIXELS.astype(np.float32), PIXELS[0], PIXELS[:3], np.zeros((4, 4, 3), np.uint8)]
+    "image",
+    [PIXELS.astype(np.float32), PIXELS[0], PIXELS[:3], np.zeros((4, 4, 3), np.uint8), [[1]]],
 )
 def test_what_is_no_image_of_that_size_is_refused(
-    classifier: runtime.Classifier, image: np.ndarray
+    classifier: runtime.Classifier, image: Any
 ) -> None:
-    with pytest.raises(InputError, match=r"shape|uint8"):
+    with pytest.raises(InputError, match=r"shape|uint8|not a list"):
         classifier.classify(image)
 
 

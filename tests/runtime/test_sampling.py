@@ -182,6 +182,13 @@ def test_a_row_is_drawn_as_with_the_seed_after_it() -> None:
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"top_p": math.nan}, "top_p is nan"),
         ({"stop": ("a", "")}, "a stop string is empty"),
+        ({"stop": (1,)}, "not text"),
+        ({"max_tokens": 1.5}, "max_tokens is 1.5"),
+        ({"max_tokens": None}, "max_tokens is None"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"top_k": "3"}, "top_k is '3'"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"top_p": None}, "top_p is None"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(how: dict[str, float], message: str) -> None:

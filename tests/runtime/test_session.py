@@ -78,6 +78,12 @@ def test_state_that_is_given_is_used(text: runtime.Model) -> None:
     np.testing.assert_allclose(text.run(tokens=tokens, h=h)["logits"], logits, **CLOSE)
 
 
+@pytest.mark.parametrize("threads", [0, -3, 10**6, 1.5, "2", True])
+def test_what_is_no_number_of_threads_is_refused(classifier_bundle: Path, threads: Any) -> None:
+    with pytest.raises(InputError, match=r"threads is .* from 1 to"):
+        runtime.load(classifier_bundle, threads=threads)
+
+
 def test_threads_may_share_a_model(classifier: runtime.Model) -> None:
     images = [classifier_images(2, seed) for seed in range(20)]
     with ThreadPoolExecutor(4) as pool:

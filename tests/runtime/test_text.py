@@ -6,6 +6,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -194,6 +195,9 @@ def test_pieces_come_one_at_a_time(generator: runtime.TextGenerator) -> None:
     ("prompt", "how", "message"),
     [
         ("", {}, "empty"),
+        (b"a", {}, "bytes, not str"),
+        (["a"], {}, "list, not str"),
+        ("a", {"seed": 1.5}, "seed"),
         ("a", {"max_tokens": -1}, "max_tokens"),
         ("a", {"temperature": math.nan}, "temperature"),
         ("a", {"top_k": 0}, "top_k"),
@@ -203,12 +207,12 @@ def test_pieces_come_one_at_a_time(generator: runtime.TextGenerator) -> None:
     ],
 )
 def test_senseless_arguments_are_refused_at_the_call(
-    generator: runtime.TextGenerator, prompt: str, how: dict[str, object], message: str
+    generator: runtime.TextGenerator, prompt: Any, how: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        generator.generate(prompt, **how)  # type: ignore[arg-type]
+        generator.generate(prompt, **how)
     with pytest.raises(InputError, match=message):
-        generator.generate_batch(["b", prompt], **how)  # type: ignore[arg-type]
+        generator.generate_batch(["b", prompt], **how)
 
 
 def test_text_ends_before_a_stop_string_of_several_pieces(

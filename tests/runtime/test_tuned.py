@@ -59,6 +59,9 @@ def test_what_is_asked_for_goes_first(bundle: Path) -> None:
         (lambda t: _elsewhere(t, cpus=999), "cpus 999"),
         (lambda t: _elsewhere(t, onnxruntime="0.1"), "onnxruntime 0.1"),
         (lambda t: structs.replace(t, device="cuda"), "not tuned here"),
+        (lambda t: structs.replace(t, variant="gone"), "'gone'"),
+        (lambda t: structs.replace(t, settings=Settings(threads=0)), "not tuned here"),
+        (lambda t: structs.replace(t, settings=Settings(threads=10**6)), "not tuned here"),
     ],
 )
 def test_what_was_found_elsewhere_says_nothing_here(
