@@ -17,8 +17,6 @@ from edgedl.runtime.errors import EngineError
 from edgedl.runtime.manifest import Candidate, OutputParity
 
 BASELINE = "fp32"
-# A recipe that searches makes what follows it about so often: forty candidates, bisected.
-STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,11 @@ class Tried:
     def name(self) -> str:
         """The recipe."""
         return self.known.recipe
+
+    @property
+    def asked(self) -> int:
+        """How many candidates its recipe made and judged for it, about."""
+        return self.made.asked if self.made is not None else 1
 
     @property
     def runs(self) -> bool:
@@ -140,7 +143,7 @@ def compositions(
         tried: What was made.
         field: What was measured.
         most_s: How long making one may take; the first recipe makes the second anew for each
-            of a handful of candidates.
+            of the candidates that it asks about.
     """
     able = {t.name: t for t in tried if t.runs and t.name in {c.name for c in field.measured}}
     table = [r for r in RECIPES.values() if r.quantised and r.name in able]
@@ -148,14 +151,14 @@ def compositions(
     drawbacks = {second: _drawback(second, last, field) for second in last}
     known = {t.name for t in tried}
     worthwhile, pruned = [], []
-    for first, seconds in _beginnings([r for r in table if r.composes], able):
+    for first, asked, seconds in _beginnings([r for r in table if r.composes], able):
         pair = "+" in first
         for second in (*last, "") if pair else last:
             name = f"{first}+{second}" if second else first
             reason = drawbacks.get(second, "")
             if name in known or (pair and reason):  # the reason is told once already
                 continue
-            takes = seconds + STEPS * able[second].seconds if second else seconds
+            takes = seconds + asked * able[second].seconds if second else seconds
             if not reason and takes > most_s:
                 reason = f"would take about {takes:.0f} s to make"
             if reason:
@@ -165,17 +168,20 @@ def compositions(
     return worthwhile, pruned
 
 
-def _beginnings(composing: Sequence[Recipe], able: Mapping[str, Tried]) -> list[tuple[str, float]]:
-    """What a composition may begin with, and the seconds that making it takes about.
+def _beginnings(
+    composing: Sequence[Recipe], able: Mapping[str, Tried]
+) -> list[tuple[str, int, float]]:
+    """What a composition may begin with, how often it makes what follows, and its seconds, about.
 
     Two in the table's order; of several kinds of one thing, which fit alike, the first kind.
     """
-    alone = [(r.name, able[r.name].seconds) for r in composing]
+    alone = [(r.name, able[r.name].asked, able[r.name].seconds) for r in composing]
     kinds = {r.obstacle: r for r in reversed(composing)}
     pairs = [
-        (f"{a.name}+{b.name}", able[a.name].seconds + STEPS * able[b.name].seconds)
+        (f"{a.name}+{b.name}", one.asked * two.asked, one.seconds + one.asked * two.seconds)
         for a, b in combinations(composing, 2)
         if kinds[a.obstacle] is a and kinds[b.obstacle] is b
+        for one, two in [(able[a.name], able[b.name])]
     ]
     return [*alone, *pairs]
 

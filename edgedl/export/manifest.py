@@ -46,10 +46,14 @@ TOOLS = ("edgedl", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "numpy",
 
 @dataclass(frozen=True)
 class Made:
-    """A variant's row in the manifest and its file's content."""
+    """A variant's row in the manifest and its file's content.
+
+    `asked` is how many candidates its recipe made and judged for it, about.
+    """
 
     variant: Variant
     content: bytes
+    asked: int = 1
 
 
 def describe_variant(
@@ -79,7 +83,7 @@ def describe_variant(
         settings=dict(product.settings),
         unquantised=unquantised,
     )
-    return Made(variant, content)
+    return Made(variant, content, product.asked)
 
 
 def write(

@@ -244,11 +244,20 @@ def test_two_that_are_as_fast_are_both_composed() -> None:
 
 @pytest.mark.usefixtures("composing")
 def test_a_composition_that_takes_too_long_to_make_is_not_made() -> None:
-    made = {n: tried(n) for n in ("fp32", "factored", "int8-dynamic")}
+    made = {n: tried(n) for n in ("fp32", "factored", "int8-dynamic", "factored+int8-dynamic")}
     made["int8-dynamic"] = replace(made["int8-dynamic"], seconds=10.0)
     pace = replace(PACE, budget_s=240)
-    found = verdicts(run(made, dict.fromkeys(made, 40.0), pace=pace))
-    assert found["factored+int8-dynamic"] == ("pruned", "would take about 60 s to make")
+    means = Means(made.__getitem__, machine(dict.fromkeys(made, 40.0), []), pace, lambda: 0.0)
+
+    def outcome(asked: int) -> tuple[str, str]:
+        factored = made["factored"]
+        assert factored.made is not None
+        made["factored"] = replace(factored, made=replace(factored.made, asked=asked))
+        found = verdicts(conclude(explore(list(made)[:3], means)))
+        return found["factored+int8-dynamic"]
+
+    assert outcome(asked=6) == ("pruned", "would take about 60 s to make")
+    assert outcome(asked=2)[0] != "pruned"
 
 
 def test_of_two_equal_files_one_runs() -> None:

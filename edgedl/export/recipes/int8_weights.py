@@ -23,8 +23,8 @@ from edgedl.export.surgery import float_weight, rewritten, weights_of
 from edgedl.runtime.golden import Array
 
 # Weights that share a scale. Measured with onnxruntime 1.32 and AVX-512 VNNI, one row of 2,704
-# or 5,408 by 64 or 128: blocks of 256 take 0.94 of the time of 128, and 128 take 0.85 of 32; the
-# digits' accuracy is the same within 2 of 10,000. A matrix is padded to whole blocks.
+# or 5,408 by 64 or 128: blocks of 256 take 0.94 of the time of 128, and those 0.8 to 0.85 of 32;
+# the digits' accuracy is the same within 1 of 10,000. A matrix is padded to whole blocks.
 BLOCKS = (256, 128)
 PADDING = 1.05
 # The weights of each operator: their positions among its inputs, and the axis of channels.

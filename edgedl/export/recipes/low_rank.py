@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper
 
-from edgedl.export.errors import NothingGainedError
 from edgedl.export.recipes.calibration import open_activations
 from edgedl.export.recipes.material import Material, Product
 from edgedl.export.recipes.projections import PRODUCTS, Projection, minor, projections
@@ -49,22 +48,18 @@ def make(material: Material) -> Product:
     """
     bases = _bases(material)
     ladder = _ladder(bases)
-    low, high = 0, len(ladder)
-    while low < high:
-        middle = (low + high) // 2
-        if material.passes(factored(material.model, bases, ladder[middle])):
-            high = middle
-        else:
-            low = middle + 1
-    if low == len(ladder):
-        raise NothingGainedError("no rank that saves weights keeps the budget", "leave it out")
-    ranks = ladder[low]
+    ranks = material.first_passing(
+        ladder,
+        lambda step: factored(material.model, bases, step),
+        "no rank that saves weights keeps the budget",
+    )
     settings = {
         "ranks": {n: [*bases[n].projection.weight.shape, r] for n, r in ranks.items()},
         "weighted_by": "calibration" if material.calibration.count else "nothing",
         "calibration_samples": material.calibration.count,
     }
-    return Product(factored(material.model, bases, ranks), settings)
+    asked = len(ladder).bit_length()
+    return Product(factored(material.model, bases, ranks), settings, asked=asked)
 
 
 @dataclass(frozen=True, eq=False)

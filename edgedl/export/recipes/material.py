@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 
 from edgedl.export import graph
-from edgedl.export.errors import ConversionError, RecipeError
+from edgedl.export.errors import ConversionError, NothingGainedError, RecipeError
 from edgedl.export.judgement import LEAST_SQNR_DB, Judgement
 from edgedl.export.nodes import inner_nodes
 from edgedl.export.quiet import quiet
@@ -33,6 +33,8 @@ QUANTISER_ERRORS: tuple[type[Exception], ...] = (
 )
 RECURRENT = ("LSTM", "GRU", "RNN")
 
+Step = TypeVar("Step")
+
 
 @dataclass(frozen=True)
 class Product:
@@ -40,7 +42,8 @@ class Product:
 
     `leaves` says of operators that the recipe doesn't quantise why; None for a recipe that
     is not there to quantise. `kept` says so of single nodes, by name. Both speak of `start`,
-    the model that was quantised; None for the material's.
+    the model that was quantised; None for the material's. `asked` is how often a search of the
+    recipe's asks whether a candidate `passes`, about.
     """
 
     model: onnx.ModelProto
@@ -48,6 +51,7 @@ class Product:
     leaves: Mapping[str, str] | None = None
     kept: Mapping[str, str] = field(default_factory=dict)
     start: onnx.ModelProto | None = None
+    asked: int = 1
 
 
 def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -97,6 +101,27 @@ class Material:
             return self.judgement.judge(model, tolerance).passed
         except (ConversionError, RecipeError, EngineError):
             return False
+
+    def first_passing(
+        self, ladder: Sequence[Step], build: Callable[[Step], onnx.ModelProto], otherwise: str
+    ) -> Step:
+        """The first step of a ladder whose model passes, found by bisection.
+
+        Asks `len(ladder).bit_length()` times at most. Steps behind one that passes do too.
+
+        Raises:
+            NothingGainedError: None does; said with `otherwise`.
+        """
+        low, high = 0, len(ladder)
+        while low < high:
+            middle = (low + high) // 2
+            if self.passes(build(ladder[middle])):
+                high = middle
+            else:
+                low = middle + 1
+        if low == len(ladder):
+            raise NothingGainedError(otherwise, "leave it out")
+        return ladder[low]
 
 
 def quantise(make: Callable[[], onnx.ModelProto], recipe: str) -> onnx.ModelProto:

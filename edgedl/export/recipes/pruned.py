@@ -56,16 +56,11 @@ def make(material: Material) -> Product:
     """
     graph, plans, stay = _planned(material)
     ladder = _ladder(plans)
-    low, high = 0, len(ladder)
-    while low < high:
-        middle = (low + high) // 2
-        if material.passes(_cut(graph, plans, ladder[middle])):
-            high = middle
-        else:
-            low = middle + 1
-    if low == len(ladder):
-        raise NothingGainedError("no channels can go within the budget", "leave it out")
-    return Product(_cut(graph, plans, ladder[low]), _settings(material, plans, ladder[low], stay))
+    counts = material.first_passing(
+        ladder, lambda step: _cut(graph, plans, step), "no channels can go within the budget"
+    )
+    settings = _settings(material, plans, counts, stay)
+    return Product(_cut(graph, plans, counts), settings, asked=len(ladder).bit_length())
 
 
 def make_close(material: Material) -> Product:
