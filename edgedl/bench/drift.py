@@ -67,7 +67,9 @@ def tabulate_course(rows: Sequence[Row], blocks: str = BLOCKS) -> Table:
         )
         for i, row in enumerate(rows)
     )
-    return Table(("case", *columns, *headers), lines, tuple(_notes(rows)), ("p50 by time", "drift"))
+    prose = ("p50 by time", "drift")
+    names = ("case", *columns, *headers)
+    return Table(names, lines, tuple(_notes(rows)), prose, keys=1 + len(columns))
 
 
 def _windows(row: Row) -> tuple[Window, ...]:
@@ -134,7 +136,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     windows = [window for row in rows for window in _windows(row)]
     if not windows:
         return []
+    several = any(len(row.measurements) > 1 for row in rows)
     return [
-        "the last third of a run's seconds against the first; the curve from a case's lowest to "
-        f"its highest, at least {FLAT - 1:.0%} apart; its first launch's, all are in the JSON"
+        "drift: the last third of the seconds against the first; the curve spans "
+        f"{100 * (FLAT - 1):.0f} % at least{'; both of the first launch' * several}"
     ]

@@ -22,7 +22,8 @@ def tabulate_phases(rows: Sequence[Row]) -> Table:
         )
         for i, row in enumerate(rows)
     )
-    return Table(("case", *columns, *_CELLS), lines, tuple(_notes(rows)))
+    headers = ("case", *columns, *_CELLS)
+    return Table(headers, lines, tuple(_notes(rows)), keys=1 + len(columns))
 
 
 def _middle(row: Row, value: Callable[[Measurement], int]) -> str:
@@ -62,8 +63,8 @@ _CELLS: Mapping[str, Callable[[Row], str]] = {
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     said = [
-        "import: NumPy, the engine and the runtime; load: open, verify, create the session, cold "
-        "from the disk, warm once more in the same process; empty, peak: resident set"
+        "load: open, verify and create the session, from the disk and once more; empty, peak: "
+        "resident set"
     ]
     reasons = dict.fromkeys(
         m.still_cached for row in rows if is_timed(row) for m in row.measurements if m.still_cached

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedl.bench.cells import (
@@ -26,12 +26,16 @@ INVALID = "invalid"  # the column that says why a row is; see `Row.invalid`
 
 @dataclass(frozen=True)
 class Table:
-    """Headers, rows of text, and notes to print below; `prose` columns are words, not numbers."""
+    """Headers, rows of text, and notes to print below.
+
+    `prose` columns are words, not numbers; the first `keys` columns tell a row from the others.
+    """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     prose: tuple[str, ...] = ()
+    keys: int = 1
 
 
 def tabulate(rows: Sequence[Row]) -> Table:
@@ -51,7 +55,7 @@ def tabulate(rows: Sequence[Row]) -> Table:
     )
     if not earned or width(table) > NARROW:
         table = _table(rows, columns, {"p90": 0.9, "p99": 0.99})
-    return Table(table.headers, table.rows, tuple(_notes(rows)), prose)
+    return replace(table, notes=tuple(_notes(rows)), prose=prose)
 
 
 def _table(
@@ -64,7 +68,7 @@ def _table(
         (row.case.name, *(cells[i] for cells in columns.values()), *line_of(row, headers, cell))
         for i, row in enumerate(rows)
     )
-    return Table(("case", *columns, *headers), lines)
+    return Table(("case", *columns, *headers), lines, keys=1 + len(columns))
 
 
 def swept_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -106,6 +110,27 @@ def width(table: Table) -> int:
     """Columns of a terminal that the table takes, two between cells."""
     lines = (table.headers, *table.rows)
     return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) - 2
+
+
+def split_columns(table: Table, columns: int) -> list[Table]:
+    """Tables below each other, each no wider than the columns of a terminal if it can be.
+
+    Every one begins with the columns that tell the rows apart, so that no cell is cut.
+    """
+    keys = list(range(table.keys))
+    parts: list[list[int]] = [keys]
+    for place in range(table.keys, len(table.headers)):
+        wider = [*parts[-1], place]
+        if len(wider) > len(keys) + 1 and width(_columns_of(table, wider)) > columns:
+            wider = [*keys, place]
+            parts.append(wider)
+        parts[-1] = wider
+    return [_columns_of(table, part) for part in parts]
+
+
+def _columns_of(table: Table, places: Sequence[int]) -> Table:
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return replace(table, headers=tuple(table.headers[place] for place in places), rows=rows)
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

@@ -12,26 +12,32 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from edgedl.bench.report import Table
+from edgedl.bench.report import Table, split_columns, width
 from edgedl.devices.child import Ended, ended_by_signals
 from edgedl.runtime.errors import EdgedlError
 
-WIDE = 200
-
 
 def print_table(table: Table, to_stderr: bool = False) -> None:
-    """A table and its notes on stdout; wide enough not to wrap where it is not a terminal."""
+    """A table and its notes on stdout; in parts where a terminal is too narrow for all of it."""
     shown = (sys.stderr if to_stderr else sys.stdout).isatty()
-    console = Console(width=None if shown else WIDE, highlight=False, stderr=to_stderr)
+    console = Console(highlight=False, stderr=to_stderr)
+    for number, part in enumerate(split_columns(table, console.width) if shown else [table]):
+        if number:
+            console.print()
+        console.width = max(console.width, width(part))  # rich would cut cells
+        console.print(_rich(part))
+    for note in table.notes:
+        console.print(note, style="dim", soft_wrap=True, markup=False)
+
+
+def _rich(table: Table) -> RichTable:
     rich = RichTable(box=None, pad_edge=False, header_style="bold")
     for position, header in enumerate(table.headers):
         left = position == 0 or header in table.prose
         rich.add_column(header, justify="left" if left else "right", no_wrap=True)
     for row in table.rows:
         rich.add_row(*row)
-    console.print(rich)
-    for note in table.notes:
-        console.print(note, style="dim", soft_wrap=True, markup=False)
+    return rich
 
 
 def can_print(text: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import Row
-from edgedl.bench.report import Table, markdown, show_ns, tabulate
+from edgedl.bench.report import Table, markdown, show_ns, split_columns, tabulate, width
 from edgedl.runtime.health import Cpu, Health
 from edgedl.runtime.protocol import Case, Failure, OpenLoop, Served
 from tests.bench.measurements import WRONG, health, measurement
@@ -231,3 +231,15 @@ def test_a_subjects_import_is_in_its_load() -> None:
 def test_a_failed_case_has_no_phases() -> None:
     failed = Row(Case("x.bundle", "int8"), (), Failure("out of memory", "", 1))
     assert tabulate_phases([failed]).rows == (("int8", "failed", *[""] * 6),)
+
+
+def test_a_table_too_wide_for_a_terminal_is_split_and_no_cell_is_cut() -> None:
+    rows = [row(Case("x.bundle", "int8-dynamic", threads=n)) for n in (1, 2)]
+    whole = tabulate(rows)
+    assert split_columns(whole, width(whole)) == [whole]
+    parts = split_columns(whole, 40)
+    assert all(width(part) <= 40 for part in parts)
+    assert all(part.headers[:2] == ("case", "threads") for part in parts)
+    shown = [header for part in parts for header in part.headers[2:]]
+    assert tuple(shown) == whole.headers[2:]
+    assert [len(split_columns(whole, columns)) for columns in (1, 0)] == [len(shown)] * 2

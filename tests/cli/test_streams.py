@@ -12,6 +12,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from edgedl.bench.plan import Row, encode_rows
+from edgedl.runtime.protocol import Case
+from tests.bench.measurements import measurement
 from tests.cli.conftest import ROOT, assert_one_error
 from tests.export.fake_source import dense_graph
 
@@ -67,3 +70,25 @@ def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
     assert_one_error(stderr, "interrupted")
+
+
+def test_a_narrow_terminal_shows_every_cell_whole(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    case = Case("x.bundle", "a-variant-of-a-long-name")
+    (tmp_path / "rows.jsonl").write_bytes(encode_rows([Row(case, (measurement(case),) * 2)]))
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgedl", "bench", "--from", str(tmp_path / "rows.jsonl")],
+        stdout=theirs,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "60", "NO_COLOR": "1"},
+    )
+    os.close(theirs)
+    assert child.wait(timeout=60) == 0
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "…" not in shown
+    for word in ("95 % interval", "needs 662 samples", "per second", "memory"):
+        assert word in shown
+    tables = [line for line in shown.splitlines() if line.startswith(("case", "a-variant"))]
+    assert len(tables) >= 4
+    assert all(len(line) <= 62 for line in tables)  # bold, and its end
