@@ -67,7 +67,7 @@ def _launches(comparison: Comparison) -> str:
         if (comparison.noise or 1) < comparison.tell:
             return f"; {percent} would most likely have been told"
         return f": too much to tell {percent} apart"
-    return f"; to tell {percent} apart takes about {needed} launches of each"
+    return f"; to tell {percent} apart takes about {needed:,} launches of each"
 
 
 def _notes(compared: Compared) -> list[str]:

@@ -19,7 +19,7 @@ from edgedl.runtime.errors import EdgedlError, InputError, ParityError, WorkerEr
 from edgedl.runtime.health import Report
 from edgedl.runtime.health_verdict import reasons_invalid
 from edgedl.runtime.manifest import Manifest, dynamic_axes
-from edgedl.runtime.modes import no_task
+from edgedl.runtime.modes import no_task, one_at_a_time
 from edgedl.runtime.parity import failures
 from edgedl.runtime.protocol import (
     Answer,
@@ -104,12 +104,12 @@ class Row(Struct, frozen=True):
 
 
 def plan_cases(request: BenchRequest) -> list[Case]:
-    """One case per combination, in a table's order.
+    """One case per combination, in a table's order; what is asked for twice is one case.
 
     Raises:
         BundleError: A bundle or variant isn't there.
         InputError: A batch size is asked of a bundle whose batch is fixed, or the whole task
-            of a bundle that has none.
+            of a bundle that has none, or of a batch.
         DeviceError: The device can't tell how many CPUs it has, for `threads="auto"`.
     """
     cases: list[Case] = []
@@ -118,7 +118,8 @@ def plan_cases(request: BenchRequest) -> list[Case]:
         path, variants = split_target(target, request.variants)
         manifest = open_bundle(path).manifest
         known.update(dynamic_axes(manifest.inputs))
-        cases += _cases_of(Path(path), manifest, variants, device, request)
+        found = _cases_of(Path(path), manifest, variants, device, request)
+        cases += [case for case in found if case not in cases]
     unknown = [name for name, _ in request.sizes if name not in known]
     if unknown:
         axes_known = ", ".join(sorted(known)) or "none"
@@ -139,6 +140,8 @@ def _cases_of(
         raise InputError(f"{path} has a fixed batch size", "leave out --batch")
     if "app" in request.modes and manifest.task is None:
         raise no_task(manifest.name)
+    if "app" in request.modes and request.batches != (1,):
+        raise one_at_a_time()
     threads = request.threads if request.threads != "auto" else thread_counts(device)
     sizes = {name: size for name, size in request.sizes if name in axes}
     names = variants or tuple(v.name for v in manifest.variants)

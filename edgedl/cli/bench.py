@@ -39,7 +39,7 @@ from edgedl.cli.bench_options import (
 )
 from edgedl.cli.bench_pages import Pages, measured
 from edgedl.cli.bench_profile import print_profiles, run_profile
-from edgedl.cli.bench_request import bench_request, check_loops
+from edgedl.cli.bench_request import bench_request, check_cases, check_loops, check_results
 from edgedl.cli.bench_tune import check_tuning, run_tune
 from edgedl.cli.options import device_option, variant_option
 from edgedl.cli.result_file import check_writable, write_result
@@ -82,8 +82,11 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     as_files, above, strict = (options.pop(n) for n in ("as_files", "fail_above", "strict"))
     check_options(click.get_current_context(), compares=bool(as_files or against))
     check_loops(click.get_current_context())
+    check_cases((*bundles, *against), options)
+    html_file, markdown_file = options.pop("html_file"), options.pop("markdown_file")
+    check_results(json_file, html_file, markdown_file)
     check_writable(json_file)
-    pages = Pages(options.pop("html_file"), options.pop("markdown_file"))
+    pages = Pages(html_file, markdown_file)
     pages.check()
     wanted = Wanted(json_file, None if above is None else Gate(above, strict), pages)
     if options.pop("from_files"):

@@ -13,7 +13,10 @@ from edgedl.cli.options import Parsed, axis_size, counts
 from edgedl.runtime.protocol import MODES, Mode
 
 Command = Callable[..., Any]
-MOST_RATE = 100_000
+MOST_RATE, LEAST_RATE = 100_000, 0.001
+MOST_S = 7 * 24 * 3600
+# ONNX Runtime starts them one by one: thousands take minutes at each load.
+MOST_THREADS = 1024
 
 
 def percent(text: str) -> float:
@@ -30,7 +33,12 @@ def percent(text: str) -> float:
 
 def thread_numbers(text: str) -> tuple[int, ...] | Literal["auto"]:
     """Read `1,4`, or `auto`."""
-    return "auto" if text == "auto" else counts(text)
+    if text == "auto":
+        return "auto"
+    numbers = counts(text)
+    if max(numbers) > MOST_THREADS:
+        raise ValueError(f"{text!r}: {MOST_THREADS:,} threads at most")
+    return numbers
 
 
 def switches(text: str) -> tuple[bool, ...]:
@@ -66,6 +74,16 @@ def rate(text: str) -> float:
     number = positive(text)
     if number > MOST_RATE:
         raise ValueError(f"{text!r}: one process asks {MOST_RATE:,} times a second at most")
+    if number < LEAST_RATE:
+        raise ValueError(f"{text!r}: {LEAST_RATE} per second at least")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read seconds, a week of them at most."""
+    number = positive(text)
+    if number > MOST_S:
+        raise ValueError(f"{text!r} is more than a week, {MOST_S:,} seconds")
     return number
 
 
@@ -74,12 +92,12 @@ def duration(text: str) -> float:
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = text[:-1], text[-1:]
     try:
-        seconds = float(number) * units[unit]
+        length = float(number) * units[unit]
     except (ValueError, KeyError):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h") from None
-    if not 1 <= seconds <= 7 * 24 * 3600:
+    if not 1 <= length <= MOST_S:
         raise ValueError(f"{text!r} is not a duration from a second to a week")
-    return seconds
+    return length
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -150,7 +168,7 @@ loop_options = stack(
     click.option(
         "--seconds",
         "least_s",
-        type=Parsed("number", positive),
+        type=Parsed("number", seconds),
         default=0.5,
         show_default=True,
         metavar="S",
@@ -185,7 +203,7 @@ loop_options = stack(
     ),
     click.option(
         "--seed",
-        type=int,
+        type=click.IntRange(0),
         default=0,
         show_default=True,
         help="Of the launches' order and of random arrivals.",

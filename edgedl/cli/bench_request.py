@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from edgedl.bench.plan import DEFAULT_LAUNCHES, BenchRequest
+from edgedl.bench.plan import DEFAULT_LAUNCHES, BenchRequest, split_target
 from edgedl.cli.options import options_given
 from edgedl.runtime.protocol import OpenLoop
 
@@ -24,6 +25,39 @@ def check_loops(context: click.Context) -> None:
             raise click.UsageError(f"{option} needs --rate")
     if {"least_s", "sustained_s"} <= given:
         raise click.UsageError("--seconds and --sustained both say how long: give one")
+
+
+def check_cases(bundles: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse what would be measured otherwise than asked for.
+
+    Args:
+        bundles: All that are measured, of both sides.
+        options: The command's, by their parameters' names.
+
+    Raises:
+        UsageError: A size is given twice, or no bundle would have the variants.
+    """
+    axes = [axis for axis, _ in options["sizes"]]
+    if "batch" in axes:
+        raise click.UsageError("--size batch=N: the batch's sizes are given by --batch")
+    for axis in axes:
+        if axes.count(axis) > 1:
+            raise click.UsageError(f"--size {axis}=N is given twice: a run has one size")
+    if options["variants"] and all(split_target(bundle)[1] for bundle in bundles):
+        raise click.UsageError("--variant does nothing: the bundles name theirs")
+
+
+def check_results(json_file: str | None, *pages: str | None) -> None:
+    """Refuse results that would overwrite each other, and pages on stdout.
+
+    Raises:
+        UsageError: Two files are the same, or a page is `-`.
+    """
+    if "-" in pages:
+        raise click.UsageError("a page is written to a file: - is none")
+    files = [Path(file).resolve() for file in (json_file, *pages) if file not in (None, "-")]
+    if len(set(files)) < len(files):
+        raise click.UsageError("--json, --html and --markdown each need a file of their own")
 
 
 def bench_request(

@@ -42,8 +42,14 @@ def read_answer(stdout: bytes, returncode: int, stderr: bytes) -> Answer:
         words = stderr.decode(errors="replace").strip().splitlines()
         raise WorkerError(
             f"the worker {_how_it_ended(returncode)}: {words[-1][:300] if words else 'no message'}",
-            "run `python -m edgedl.runtime.worker` by hand to see more",
+            _next_step(returncode),
         ) from None
+
+
+def _next_step(returncode: int) -> str:
+    if returncode == -getattr(signal, "SIGKILL", 9):
+        return "a system that runs out of memory kills: see dmesg, or try a smaller batch"
+    return "run `python -m edgedl.runtime.worker` by hand to see more"
 
 
 def _how_it_ended(returncode: int) -> str:

@@ -105,9 +105,7 @@ def _app(model: Model, inputs: Arrays) -> Ready:
     if task is None:
         raise no_task(model.manifest.name)
     if len(inputs[task.input]) != 1:
-        raise InputError(
-            "mode app answers one sample at a time", "leave out --batch, or give --mode model"
-        )
+        raise one_at_a_time()
     if isinstance(task, ImageClassification):
         return _classify(model, task, inputs[task.input])
     return _write(model, task, inputs)
@@ -118,6 +116,13 @@ def no_task(name: str) -> InputError:
     return InputError(
         f"{name!r} has no task: there is nothing before and after the model to include",
         "give --mode model or run, or export it with --task",
+    )
+
+
+def one_at_a_time() -> InputError:
+    """The error of asking for the whole task of a batch."""
+    return InputError(
+        "mode app answers one sample at a time", "leave out --batch, or give --mode model"
     )
 
 

@@ -29,7 +29,7 @@ from edgedl.runtime.bundle import Bundle  # noqa: F401 - the part of an app's im
 
 _OWN_IMPORT_NS = time.perf_counter_ns() - _BORN_NS
 
-from edgedl.runtime.errors import EdgedlError
+from edgedl.runtime.errors import EdgedlError, one_line
 from edgedl.runtime.host import describe_host
 from edgedl.runtime.protocol import (
     Answer,
@@ -60,6 +60,8 @@ def answer(request: Request) -> Answer:
         return compare(request)
     except EdgedlError as error:
         return Failure(error.message, error.hint, error.exit_code)
+    except MemoryError as error:
+        return Failure(f"out of memory: {one_line(error)}", "try a smaller batch or size", 1)
 
 
 def launch(case: Case) -> Measurement:

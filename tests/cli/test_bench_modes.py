@@ -189,3 +189,64 @@ def unmeasurable_bundle(tmp_path: Path) -> Path:
     path = write_classifier_bundle(tmp_path / "broken.bundle")
     (path / "golden.npz").unlink()
     return path
+
+
+# --- what would be measured otherwise than asked for
+
+
+@pytest.mark.usefixtures("nothing_may_be_measured")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seconds", "1e300"), "a week"),
+        (("--seconds", "nan"), "over 0"),
+        (("--seed", "-1"), "--seed"),
+        (("--threads", "5000"), "1,024 threads at most"),
+        (("--rate", "1e-300"), "per second at least"),
+        (("--deadline", "nan", "--rate", "1"), "over 0"),
+        (("--size", "batch=2"), "--batch"),
+        (("--size", "time=2", "--size", "time=3"), "given twice"),
+        (("--json", "a.html", "--html", "./a.html"), "a file of their own"),
+        (("--html", "-"), "written to a file"),
+    ],
+)
+def test_what_can_not_be_meant_is_wrong_usage(
+    edgedl: Edgedl, classifier_bundle: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = edgedl("bench", classifier_bundle, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.usefixtures("nothing_may_be_measured")
+@pytest.mark.parametrize("against", [(), ("vs", "rounded")])
+def test_a_variant_beside_bundles_that_name_theirs_is_wrong_usage(
+    edgedl: Edgedl, classifier_bundle: Path, against: tuple[str, ...]
+) -> None:
+    bundles = [word if word == "vs" else f"{classifier_bundle}:{word}"
+               for word in ("fp32", *against)]  # fmt: skip
+    result = edgedl("bench", *bundles, "--variant", "rounded")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--variant does nothing" in result.stderr
+
+
+@pytest.mark.usefixtures("nothing_may_be_measured")
+def test_the_whole_task_of_a_batch_is_refused_before_measuring(
+    edgedl: Edgedl, classifier_bundle: Path
+) -> None:
+    result = edgedl("bench", classifier_bundle, "--mode", "model,app", "--batch", "1,2")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert_one_error(result.stderr, "one sample at a time", hint="--batch")
+
+
+def test_what_is_asked_for_twice_is_measured_once(edgedl: Edgedl, classifier_bundle: Path) -> None:
+    twice = (f"{classifier_bundle}:fp32", classifier_bundle, f"{classifier_bundle}/")
+    result = edgedl("bench", *twice, "--launches", 1, "--seconds", 0.01, "--json", "-")
+    variants = [json.loads(line)["case"]["variant"] for line in result.stdout.splitlines()]
+    assert variants == ["fp32", "rounded"]
+
+
+def test_too_large_a_batch_is_out_of_memory(edgedl: Edgedl, classifier_bundle: Path) -> None:
+    result = edgedl("bench", f"{classifier_bundle}:fp32", "--launches", 1, "--batch", 10**13)
+    assert result.exit_code == 1
+    assert_one_error(result.stderr, "fp32: out of memory", hint="a smaller batch")
