@@ -12,7 +12,7 @@ import pytest
 from benchmarks.peers import judge, subjects
 from benchmarks.peers.__main__ import Planned, lines
 from benchmarks.peers.environments import Environment, make_environment, pins
-from benchmarks.peers.prepare import Places, convert
+from benchmarks.peers.prepare import Places, convert, loss_is_shown
 from benchmarks.peers.results import (
     Line,
     Results,
@@ -36,7 +36,7 @@ from edgedl.bench.plan import Row
 from edgedl.export.stages import FLOAT_TOLERANCE
 from edgedl.runtime.errors import InputError, ParityError
 from edgedl.runtime.golden import Array, Arrays, GoldenVectors
-from edgedl.runtime.manifest import GoldenCase
+from edgedl.runtime.manifest import GoldenCase, Quality
 from edgedl.runtime.protocol import Case, Failure
 from tests.bench.measurements import HOST
 
@@ -78,7 +78,7 @@ def test_our_own_dresses_are_no_peers_but_onnxruntime_in_fp32_is() -> None:
 def test_a_missed_target_is_called_missed() -> None:
     step = [line(OURS, 50, workload=STEP), line(RUN_FP32, 100, workload=STEP)]
     verdicts = [t.cells[-1] for t in targets(results(*step, line(EAGER, 1000, workload=STEP)))]
-    assert verdicts[2:4] == ["missed", "met"]
+    assert verdicts[3:5] == ["missed", "met"]
 
 
 def test_the_overhead_is_paired_by_launch() -> None:
@@ -199,3 +199,15 @@ def test_an_engine_on_more_cpus_than_it_was_given_is_refused(
     with pytest.raises(InputError, match=r"given 1 threads and used 1\.9 CPUs"):
         subjects.check_threads(lambda: None, 1)
     subjects.check_threads(lambda: None, 2)
+
+
+def test_a_loss_is_shown_only_where_the_samples_show_it() -> None:
+    def quality(worse: int, better: int) -> Quality:
+        value = 0.985 - (worse - better) / 10_000
+        return Quality("accuracy", value, 0.985, 0.99, 10_000, worse, better)
+
+    assert not loss_is_shown(quality(12, 9))
+    assert not loss_is_shown(quality(0, 0))
+    assert loss_is_shown(quality(40, 12))
+    assert loss_is_shown(Quality("nats", 1.30, 1.29, 0.9, 100))
+    assert not loss_is_shown(Quality("nats", 1.29, 1.29, 0.9, 100))

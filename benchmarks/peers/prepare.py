@@ -21,7 +21,8 @@ from edgedl.cli.terminal import say
 from edgedl.runtime.bundle import open_bundle
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.host import usable_cpus
-from edgedl.runtime.manifest import Manifest, Tolerance
+from edgedl.runtime.manifest import Manifest, Quality, Tolerance
+from edgedl.runtime.paired import score_bound
 
 LIMIT_S = 900  # for one conversion or one judgement
 JUDGE_BATCH = {"keras": 100, "pytorch": 100}  # engines that would take minutes one by one
@@ -43,11 +44,16 @@ class Places:
 
 @dataclass(frozen=True)
 class Found:
-    """What `--recipe auto` found for a model: the winner, and the fastest that loses nothing."""
+    """What `--recipe auto` found for a model: the winner, and others that it raced.
+
+    `lossless` is the fastest variant whose measured quality is the source's or better;
+    `unshown` the fastest of which the samples don't show that it lost anything.
+    """
 
     bundle: Path
     winner: str
     lossless: str
+    unshown: str
     quantised: Tolerance
 
 
@@ -56,16 +62,20 @@ def search(model: str, places: Places, max_drop: float) -> Found:
     demo = next(
         s for s in steps(Choices(places.demo, None, 1, None, None)) if s.name == f"export-{model}"
     )
-    if not all(file.exists() for file in demo.inputs):
-        raise InputError(f"{places.demo} lacks the trained models", "run `make demo` first")
+    if not (places.demo / f"{model}.bundle").exists():
+        raise InputError(f"{places.demo} lacks {model}.bundle", "run `make demo` first")
     bundle = places.out / f"{model}.bundle"
     options = ("-o", str(bundle), "--recipe", "auto", "--max-drop", str(max_drop))
     (places.out / "logs").mkdir(parents=True, exist_ok=True)
-    command = (*demo.command, *options)
-    carry_out(
-        replace(demo, name=f"search-{model}", command=command, result=bundle / "manifest.json"),
-        places.out,
+    trained = tuple(file for file in demo.inputs if file.is_relative_to(places.demo))
+    step = replace(
+        demo,
+        name=f"search-{model}",
+        command=(*demo.command, *options),
+        inputs=(*trained, *sorted(Path("edgedl/export").rglob("*.py"))),
+        result=bundle / "manifest.json",
     )
+    carry_out(step, places.out)
     return found(bundle)
 
 
@@ -73,21 +83,33 @@ def found(bundle: Path) -> Found:
     """The winner of a searched bundle, and its fastest variant that loses no quality."""
     manifest = open_bundle(bundle).manifest
     quantised = next(v.tolerance for v in manifest.variants if not v.tolerance.element_wise)
-    return Found(bundle, manifest.default_variant, _lossless(manifest), quantised)
+    lossless = _fastest(manifest, lambda quality: quality.drop <= 0)
+    unshown = _fastest(manifest, lambda quality: not loss_is_shown(quality))
+    return Found(bundle, manifest.default_variant, lossless, unshown, quantised)
 
 
-def _lossless(manifest: Manifest) -> str:
-    """Of the variants whose measured quality is the source's or better, the fastest raced."""
+def _fastest(manifest: Manifest, admits: Callable[[Quality], bool]) -> str:
+    """Of the variants with such a quality, the fastest in the search's race."""
     assert manifest.search is not None
     times = {
         c.recipe: float(np.median([ns for ns in c.medians_ns if ns is not None]))
         for c in manifest.search.candidates
         if any(ns is not None for ns in c.medians_ns)
     }
-    kept = [v for v in manifest.variants if v.quality is not None and v.quality.drop <= 0]
-    if not kept:
+    found = [v for v in manifest.variants if v.quality is not None and admits(v.quality)]
+    if not found:
         raise InputError(f"{manifest.name} kept no variant without a loss of quality")
-    return min(kept, key=lambda v: times.get(v.name, np.inf)).name
+    return min(found, key=lambda v: times.get(v.name, np.inf)).name
+
+
+def loss_is_shown(quality: Quality) -> bool:
+    """Whether the paired test shows at 95 % that a variant is worse than its source.
+
+    Without paired counts (nats) any measured loss counts.
+    """
+    if quality.worse is None or quality.better is None:
+        return quality.drop > 0
+    return score_bound(quality.better, quality.worse, quality.samples) < 0
 
 
 def arguments(peer: Peer, workload: Workload, places: Places, what: Found) -> tuple[str, ...]:
@@ -102,6 +124,7 @@ def arguments(peer: Peer, workload: Workload, places: Places, what: Found) -> tu
         "bundle": what.bundle,
         "winner": what.winner,
         "lossless": what.lossless,
+        "unshown": what.unshown,
         "torch": weights if workload.model == DIGITS else places.demo / TEXT / "model.pt",
     }
     return tuple(argument.format(**values) for argument in peer.arguments)

@@ -54,7 +54,7 @@ def check_threads(run: Callable[[], object], threads: int | None) -> None:
     run()
     if threads is not None:
         # Some spin up helpers that rest soon after: the last of these looks counts.
-        used = [cpus_used(run) for _ in range(4)][-1]
+        used = [cpus_used(run) for _ in range(3)][-1]
         if used > threads + EXCESS_CPUS:
             raise InputError(f"it was given {threads} threads and used {used:.1f} CPUs")
 

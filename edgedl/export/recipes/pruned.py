@@ -29,11 +29,11 @@ from edgedl.runtime.golden import Array
 # Shares of the energy that the channels bring to the layers that read them, from the most
 # to the least: every layer gives up as many channels as keep the rest.
 LOSSES = np.geomspace(0.3, 1e-6, 40)
-# ONNX Runtime computes convolutions in blocks of 16 channels with AVX-512, of 8 with AVX:
-# 12 are slower than 16 there. A narrow layer has nothing else to give.
-STEP = 16
-# What the closer recipe gives up of that energy, in smaller steps: noise 30 dB below.
-CLOSE, CLOSE_STEP = 1e-3, 8
+# ONNX Runtime computes convolutions in blocks of 16 channels with AVX-512, of 8 with AVX: 12
+# are slower than 16 there, and 24 twice as slow as 32. A narrow layer has nothing else to give.
+CONV_STEP, DENSE_STEP = 16, 8
+# What the closer recipe gives up of that energy: noise 30 dB below.
+CLOSE = 1e-3
 # A second moment of so many channels is 32 MiB.
 MOST_CHANNELS = 2048
 
@@ -70,7 +70,7 @@ def make_close(material: Material) -> Product:
         NothingGainedError: That is all of them.
     """
     graph, plans, stay = _planned(material)
-    counts = _counts(plans, CLOSE, CLOSE_STEP)
+    counts = _counts(plans, CLOSE)
     if not counts:
         raise NothingGainedError("every channel is needed", "leave it out")
     return Product(_cut(graph, plans, counts), _settings(material, plans, counts, stay))
@@ -98,14 +98,15 @@ class Plan:
     """The order in which channels go, and the share lost once each is gone, (c,)."""
 
     group: Group
+    step: int
     readings: tuple[Reading, ...]
     order: Array
     lost: Array
 
-    def kept(self, loss: float, step: int = STEP) -> int:
-        """How many stay at a share of lost energy, a multiple of a step; 0 where all do."""
+    def kept(self, loss: float) -> int:
+        """How many stay at a share of lost energy, a multiple of the step; 0 where all do."""
         count = self.group.channels
-        step = step if count >= 2 * step else max(1, min(8, count // 2))
+        step = self.step if count >= 2 * self.step else max(1, min(8, count // 2))
         left = count - int(np.sum(self.lost <= loss))
         kept = -(-max(1, left) // step) * step
         return kept if kept < count else 0
@@ -121,9 +122,9 @@ def _ladder(plans: Mapping[str, Plan]) -> list[dict[str, int]]:
     return steps
 
 
-def _counts(plans: Mapping[str, Plan], loss: float, step: int = STEP) -> dict[str, int]:
+def _counts(plans: Mapping[str, Plan], loss: float) -> dict[str, int]:
     """How many channels stay, of the layers where some go."""
-    return {name: kept for name, plan in plans.items() if (kept := plan.kept(loss, step))}
+    return {name: kept for name, plan in plans.items() if (kept := plan.kept(loss))}
 
 
 def _plans(graph: Wiring, groups: Sequence[Group], material: Material) -> list[Plan]:
@@ -135,7 +136,9 @@ def _plans(graph: Wiring, groups: Sequence[Group], material: Material) -> list[P
             for end in group.ends
             if (size := group.channels + (end.bias is not None))
         )
-        plans.append(Plan(group, readings, *order_of_removal(readings)))
+        own = graph.nodes[group.cut[0].node]
+        step = CONV_STEP if is_op(own, "Conv") else DENSE_STEP
+        plans.append(Plan(group, step, readings, *order_of_removal(readings)))
     return plans
 
 
