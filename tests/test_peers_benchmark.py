@@ -18,6 +18,7 @@ from benchmarks.peers.results import (
     Results,
     keep,
     overhead_ns,
+    summary,
     targets,
     workload_table,
 )
@@ -116,6 +117,14 @@ def test_the_results_are_kept_with_machine_and_versions(tmp_path: Path) -> None:
     told = file.with_suffix(".md").read_text()
     assert "onnxruntime 1.32.0" in told
     assert "| exact | 20.1 us | 20 us | 0.45 (0.45 - 0.45) | 98.50% |  |" in told
+
+
+def test_at_a_glance_what_was_tried_and_failed_is_told_from_what_was_not_tried() -> None:
+    failed = Line(CNN, "other", 1, problem="no such operator")
+    rows = summary(results(line("exact", 8), failed, line(OURS, 9))).rows
+    assert [row[0] for row in rows] == [OURS, "exact", "other"]
+    assert rows[1][1:4] == ("98.50%", "8.04 us", "")
+    assert rows[2][1:4] == ("", "no", "")
 
 
 def test_every_environment_is_pinned() -> None:

@@ -167,6 +167,30 @@ def workload_table(results: Results, workload: str, threads: int) -> Table:
     return Table(headers, rows, ())
 
 
+def summary(results: Results, threads: int = 1) -> Table:
+    """Every engine's p50 on every workload, edgedl first, then by the first workload."""
+    names = dict.fromkeys(line.engine for line in results.lines if line.threads == threads)
+    first = {line.engine: line.p50_ns for line in results.group(WORKLOADS[0].name, threads)}
+    order = sorted(names, key=lambda name: (name not in OURSELVES[:3], first.get(name, np.inf)))
+    rows = tuple((name, _quality(results, name), *_p50s(results, name, threads)) for name in order)
+    headers = ("engine", "digits; text", *(workload.name for workload in WORKLOADS))
+    return Table(headers, rows, ())
+
+
+def _quality(results: Results, engine: str) -> str:
+    found = dict.fromkeys(x.quality for x in results.lines if x.engine == engine and x.quality)
+    return "; ".join(found)
+
+
+def _p50s(results: Results, engine: str, threads: int) -> tuple[str, ...]:
+    """An engine's times; "no" where it was tried and there is none, empty where it wasn't."""
+    cells = []
+    for workload in WORKLOADS:
+        of = [x for x in results.group(workload.name, threads) if x.engine == engine]
+        cells.append("" if not of else show_ns(of[0].p50_ns) if of[0].medians_ns else "no")
+    return tuple(cells)
+
+
 def _times(line: Line) -> tuple[str, str]:
     if not line.medians_ns:
         return "-", "-"
