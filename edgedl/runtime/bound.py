@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedl.runtime.engine import ENGINE_ERRORS, ort
+from edgedl.runtime.engine import ENGINE_ERRORS, ort, run_options
 from edgedl.runtime.errors import EngineError, InputError, one_line
 from edgedl.runtime.manifest import TensorSpec, dynamic_axes
 
@@ -44,6 +44,7 @@ class Call:
         """Allocate and bind: one binding for each pair of state going in and coming out."""
         self._model = model
         self._session = model.session  # a binding must not outlive it
+        self._options = run_options()
         own = allocate(inputs, sizes)
         axes = set(dynamic_axes(model.inputs))
         fixed = [t for t in outputs if all(isinstance(d, int) or d in axes for d in t.shape)]
@@ -88,7 +89,7 @@ class Call:
             for name, array in self._copied[turn].items():
                 binding.bind_cpu_input(name, array)
         try:
-            self._model.session.run_with_iobinding(binding)
+            self._model.session.run_with_iobinding(binding, self._options)
         except EngineError:
             raise  # the model is closed
         except ENGINE_ERRORS as error:
