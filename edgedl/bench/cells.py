@@ -92,7 +92,7 @@ def _memory_cell(row: Row) -> str:
 
 def show_bytes(count: int | None) -> str:
     """Memory in MiB."""
-    return "unknown" if count is None else f"{count / MEBIBYTE:.0f} MiB"
+    return "unknown" if count is None else f"{count / MEBIBYTE:,.0f} MiB"
 
 
 _CELLS: Mapping[str, Callable[[Row], str]] = {

@@ -34,7 +34,11 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
 def show_interval(ratio: Ratio) -> str:
     """A ratio and its interval, a third digit where that is narrow."""
     digits = 3 if ratio.high - ratio.low < 0.02 else 2
-    return f"{ratio.value:.{digits}f} ({ratio.low:.{digits}f} - {ratio.high:.{digits}f})"
+    value, low, high = (
+        f"{factor:.{digits}f}" if factor < 1000 else f"{factor:.2g}"
+        for factor in (ratio.value, ratio.low, ratio.high)
+    )
+    return f"{value} ({low} - {high})"
 
 
 def show_verdict(comparison: Comparison) -> str:

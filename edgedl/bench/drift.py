@@ -8,7 +8,7 @@ import numpy as np
 
 from edgedl.bench.cells import show_ns
 from edgedl.bench.plan import Row
-from edgedl.bench.report import Table, line_of, swept_columns
+from edgedl.bench.report import Table, is_timed, line_of, swept_columns
 from edgedl.bench.stats import Ratio, paired_ratio
 from edgedl.runtime.protocol import Window
 
@@ -47,12 +47,13 @@ def _parts(medians: Sequence[int]) -> list[float]:
 
 
 def tabulate_course(rows: Sequence[Row], blocks: str = BLOCKS) -> Table:
-    """One line per case: how its sustained runs began and ended, and the curve of the first.
+    """One line per sustained case: how its runs began and ended, and the curve of the first.
 
     Args:
-        rows: Sustained ones.
+        rows: Of a run; those of other cases are left out.
         blocks: What the curve is drawn with, from low to high.
     """
+    rows = [r for r in rows if _windows(r) or (r.case.sustained_s and not is_timed(r))]
     columns = swept_columns(rows)
     headers = [*_CELLS]
     if not any(w.khz for row in rows for w in _windows(row)):

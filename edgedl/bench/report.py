@@ -151,10 +151,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
         host = done[0].measurements[0].host
         launches = [len(row.measurements) for row in done]
-        word = "launches" if max(launches) > 1 else "launch"
         notes.append(
-            f"{_from_to(launches)} {word} and {_from_to(counts)} samples of each case"
-            f"{_empty_memory(done)}"
+            f"{_from_to(launches)} launch{'es' * (max(launches) > 1)} and {_from_to(counts)} "
+            f"sample{'s' * (max(counts) > 1)} of each case{_empty_memory(done)}"
         )
         versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
         here = [h for row in done if row.case.device == done[0].case.device for h in row.health]

@@ -50,7 +50,7 @@ def measure(
         count = launches * len(cases)
         say(f"{count} sustained launch{'es' * (count > 1)}: {show_duration(seconds)} and more")
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     # The bar is redrawn between launches only: nothing may run beside a measurement.
     with Progress(*columns, console=console, auto_refresh=False, transient=True,
                   disable=not sys.stderr.isatty()) as bar:  # fmt: skip

@@ -22,11 +22,11 @@ from edgedl.bench.tune import Measure, Sweep, tune
 from edgedl.cli.bench_compare import Wanted
 from edgedl.cli.bench_measure import measure_kept
 from edgedl.cli.bench_pages import measured
-from edgedl.cli.result_file import write_result
-from edgedl.cli.terminal import print_table
+from edgedl.cli.result_file import check_writable, write_result
+from edgedl.cli.terminal import print_table, say
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.protocol import Case
-from edgedl.runtime.tuned import Tuned, store_tuned
+from edgedl.runtime.tuned import Tuned, not_stored, store_tuned, tuned_file
 
 
 def check_tuning(request: BenchRequest, against: bool) -> None:
@@ -53,6 +53,7 @@ def run_tune(request: BenchRequest, wanted: Wanted) -> None:
         EdgedlError: A case failed, no timing can be trusted, or nothing can be written.
         KeyboardInterrupt: It was interrupted; what was measured until then is kept.
     """
+    _check_storable(request.bundles)
     every: list[Row] = []
     quiet = wanted.json_file == "-"
 
@@ -68,22 +69,36 @@ def run_tune(request: BenchRequest, wanted: Wanted) -> None:
 
     try:
         for target, device in itertools.product(request.bundles, request.devices):
+            path = Path(split_target(target)[0])
             found = _tune(request, target, device, measure)
             if not quiet:
-                click.echo(_sentence(Path(split_target(target)[0]), found))
+                click.echo(_sentence(path, found))
+            say(f"stored in {store_tuned(path, found)}: load() uses it on this machine")
     finally:
         _keep(every, wanted)
 
 
+def _check_storable(targets: Sequence[str]) -> None:
+    """Find out before measuring that there is no bundle, or no place beside it.
+
+    Raises:
+        EdgedlError: So it is.
+    """
+    for target in targets:
+        path = Path(split_target(target)[0])
+        open_bundle(path)
+        try:
+            check_writable(str(tuned_file(path)))
+        except OSError as error:
+            raise not_stored(path, error) from None
+
+
 def _tune(request: BenchRequest, target: str, device: str, measure: Measure) -> Tuned:
-    """Tune one bundle on one device, and store what was found."""
+    """Tune one bundle on one device."""
     path, variants = split_target(target, request.variants)
     bundle = open_bundle(path)
     sweep = _sweep(bundle, variants, device, request)
-    found = tune(bundle, _case(request, path, device, sweep), sweep, measure)
-    file = store_tuned(Path(path), found)
-    click.echo(f"stored in {file}: load() uses it on this machine", err=True)
-    return found
+    return tune(bundle, _case(request, path, device, sweep), sweep, measure)
 
 
 def _keep(rows: Sequence[Row], wanted: Wanted) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import click
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from edgedl.bench.report import Table, split_columns, width
 from edgedl.devices.child import Ended, ended_by_signals
@@ -36,8 +37,13 @@ def _rich(table: Table) -> RichTable:
         left = position == 0 or header in table.prose
         rich.add_column(header, justify="left" if left else "right", no_wrap=True)
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*(Text(_printable(cell)) for cell in row))
     return rich
+
+
+def _printable(text: str) -> str:
+    """The text without what would move a terminal's cursor or colour it: names are anyone's."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def can_print(text: str) -> bool:

@@ -98,11 +98,16 @@ def store_tuned(bundle: Path, tuned: Tuned) -> Path:
         new.replace(file)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise BundleError(
-            f"{file} can't be written: {error.strerror}",
-            "what is tuned lies beside the bundle: copy that to a folder you may write to",
-        ) from None
+        raise not_stored(bundle, error) from None
     return file
+
+
+def not_stored(bundle: Path, error: OSError) -> BundleError:
+    """The error of a place beside a bundle that can't be written to."""
+    return BundleError(
+        f"{tuned_file(bundle)} can't be written: {error.strerror}",
+        "what is tuned lies beside the bundle: copy that to a folder you may write to",
+    )
 
 
 def all_tuned(bundle: Path) -> list[Tuned]:

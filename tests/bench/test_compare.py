@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from edgedl.bench.compare import Comparison, compare_run, compare_runs, judge
-from edgedl.bench.comparison_table import sentence, tabulate_comparisons
+from edgedl.bench.comparison_table import sentence, show_interval, tabulate_comparisons
 from edgedl.bench.plan import BenchRequest, Row, Side, decode_rows, encode_rows, run_cases
 from edgedl.bench.stats import Ratio, paired_ratio
 from edgedl.bench.versus import plan_versus
@@ -273,3 +273,8 @@ def test_a_process_that_takes_twenty_times_as_long_is_slower(
     # Twenty times, so that a busy machine can't hide it; one that is overloaded may say so.
     unsound = [reason for r in rows for reason in r.invalid]
     assert comparison.verdict == ("invalid" if unsound else "slower"), comparison
+
+
+def test_an_interval_of_any_width_stays_short() -> None:
+    assert show_interval(Ratio(0.98, 0.975, 0.985)) == "0.980 (0.975 - 0.985)"
+    assert show_interval(Ratio(1.5, 0.0001, 1e90)) == "1.50 (0.00 - 1e+90)"

@@ -54,6 +54,13 @@ def test_a_short_run_tells_nothing() -> None:
     assert table.rows[0][table.headers.index("drift")] == "needs 60 s"
 
 
+def test_a_case_that_was_not_sustained_has_no_course() -> None:
+    case = Case("x.bundle", "b")
+    short, failed = Row(case, (measurement(case),)), Row(case, ())
+    long = sustained([1000.0] * 30)
+    assert tabulate_course([short, long, failed]).rows == tabulate_course([long]).rows
+
+
 def test_a_course_begins_ends_and_is_drawn() -> None:
     (line,) = tabulate_course([sustained([1000.0] * 30 + [2000.0] * 30)]).rows
     assert line[:3] == ("a", "1 us", "2 us")

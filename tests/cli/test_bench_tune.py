@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgedl import runtime
+from edgedl.cli import bench_tune, result_file
 from edgedl.runtime.tuned import all_tuned
 from tests.cli.conftest import Edgedl, assert_one_error
 from tests.graphs import write_classifier_bundle
@@ -45,6 +46,26 @@ def test_every_row_is_in_the_json(edgedl: Edgedl, bundle: Path) -> None:
     assert len(all_tuned(bundle)) == 1
 
 
+@pytest.mark.parametrize("problem", ["full", "nowhere"])
+def test_what_can_not_be_stored_is_found_before_measuring(
+    edgedl: Edgedl, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("it was measured first")
+
+    monkeypatch.setattr(bench_tune, "measure_kept", refuse)
+    if problem == "full":  # as if the disk were
+        monkeypatch.setattr(result_file, "LEAST_FREE", 1 << 62)
+        said = "a.bundle.tuned.json: No space left"
+        result = edgedl("bench", bundle, *QUICK)
+    else:
+        said = "b.bundle is not a bundle"
+        result = edgedl("bench", bundle, tmp_path / "b.bundle", *QUICK)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert_one_error(result.stderr, said)
+    assert not all_tuned(bundle)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -69,9 +90,12 @@ def test_two_sides_are_not_tuned(edgedl: Edgedl, bundle: Path) -> None:
     assert "one by one" in result.stderr
 
 
-def test_a_folder_that_can_not_be_written_to(edgedl: Edgedl, bundle: Path) -> None:
+def test_a_folder_that_can_not_be_written_to_any_more(
+    edgedl: Edgedl, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_tune, "check_writable", lambda file: None)  # it could be, before
     bundle.with_name("a.bundle.tuned.json").mkdir()
     result = edgedl("bench", bundle, *QUICK, "--threads", 1)
     assert result.exit_code == 1
     assert_one_error(result.stderr, "can't be written")
-    assert "fp32" in result.stdout  # what was measured is told all the same
+    assert "a.bundle on cpu: " in result.stdout  # what was measured is told all the same

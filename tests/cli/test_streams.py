@@ -13,6 +13,8 @@ import onnx
 import pytest
 
 from edgedl.bench.plan import Row, encode_rows
+from edgedl.bench.report import Table
+from edgedl.cli.terminal import print_table
 from edgedl.runtime.protocol import Case
 from tests.bench.measurements import measurement
 from tests.cli.conftest import ROOT, assert_one_error
@@ -70,6 +72,13 @@ def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
     assert_one_error(stderr, "interrupted")
+
+
+def test_a_name_is_neither_markup_nor_a_terminals_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(Table(("node",), (("a[/red]b[0]\x1b[31m",),)))
+    assert "a[/red]b[0]?[31m" in capsys.readouterr().out
 
 
 def test_a_narrow_terminal_shows_every_cell_whole(tmp_path: Path) -> None:
