@@ -279,7 +279,9 @@ def check_inputs(
                 _refuse(specs, f"input {spec.name!r} is missing")
             continue
         given += 1
-        if not isinstance(array, np.ndarray):
+        if type(array) is not np.ndarray and (
+            not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray)
+        ):
             _refuse(specs, f"input {spec.name!r} is a {type(array).__name__}, not a NumPy array")
         if array.dtype != spec.dtype:
             _refuse(specs, f"input {spec.name!r} has dtype {array.dtype}, not {spec.dtype}")

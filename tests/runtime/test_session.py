@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -94,6 +97,31 @@ def test_threads_may_share_a_model(classifier: runtime.Model) -> None:
         )
 
 
+def test_a_model_may_be_closed_while_threads_run_it(text_bundle: Path) -> None:
+    model = runtime.load(text_bundle, threads=2)
+    tokens, begun = text_tokens(1, 1), Barrier(5)
+    generator = model.generator()
+
+    def until_closed(use: Callable[[], object]) -> str:
+        use()
+        begun.wait(30)
+        with pytest.raises(EngineError) as caught:
+            deque(iter(use, None), 0)  # again and again
+        return str(caught.value)
+
+    uses: list[Callable[[], object]] = [
+        lambda: model.run(tokens=tokens),
+        lambda: model.bind()(),
+        lambda: model.stream().step(tokens=tokens),
+        lambda: list(generator.generate_batch(["a", "bc"], 5)),
+    ]
+    with ThreadPoolExecutor(len(uses)) as pool:
+        ends = pool.map(until_closed, uses)
+        begun.wait(30)
+        model.close()
+        assert set(ends) == {"the model is closed"}
+
+
 GOOD = np.zeros((1, 4, 4, 1), np.float32)
 
 
@@ -107,6 +135,7 @@ GOOD = np.zeros((1, 4, 4, 1), np.float32)
         ({"image": GOOD[0]}, "has shape [4, 4, 1]"),
         ({"image": np.zeros((1, 4, 5, 1), np.float32)}, "has shape [1, 4, 5, 1]"),
         ({"image": GOOD.tolist()}, "is a list, not a NumPy array"),
+        ({"image": np.ma.masked_equal(GOOD, 0)}, "is a MaskedArray, not a NumPy array"),
     ],
 )
 def test_inputs_that_do_not_fit_are_told_what_was_expected(
