@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from edgedl.runtime.errors import InputError
-from edgedl.runtime.protocol import Case
+from edgedl.runtime.protocol import Case, OpenLoop
 
 # How long is measured, and what an answer is held to, doesn't make another case.
 NOT_TOLD_APART = (
@@ -98,10 +98,16 @@ def _facts(case: Case) -> Facts:
     for field in structs.fields(case):
         value = getattr(case, field.name)
         if field.name not in NOT_TOLD_APART and value != field.default:
-            named = msgspec.to_builtins(value)
-            parts = named if isinstance(named, dict) else {field.name: named}
-            facts |= {name: str(part) for name, part in parts.items()}
+            facts |= _parts(field.name, value)
     return {**facts, **{axis: str(size) for axis, size in case.sizes.items()}}
+
+
+def _parts(name: str, value: object) -> Facts:
+    """A field by its name; a loop by its own fields, those that were left alone left out."""
+    if not isinstance(value, OpenLoop):
+        return {name: str(msgspec.to_builtins(value))}
+    chosen = [f.name for f in structs.fields(value) if getattr(value, f.name) != f.default]
+    return {part: str(getattr(value, part)) for part in chosen}
 
 
 def _name(facts: Facts, fields: Sequence[str]) -> str:

@@ -172,11 +172,11 @@ def _notes(profile: Profile) -> list[str]:
 def _beaten(profile: Profile, limits: Limits) -> list[str]:
     """That a limit can't be one."""
     overhead = overhead_ns(profile)
-    times = {node.name: net_ns(node, overhead) for node in profile.nodes}
     beaten = [
         node.name
         for node in profile.nodes
-        if times[node.name] >= LEAST_NS and (floor(node, limits).ns or 0) > 1.1 * times[node.name]
+        if (time := net_ns(node, overhead)) >= LEAST_NS
+        and (floor(node, limits).ns or 0) > 1.1 * time
     ]
     if not beaten:
         return []

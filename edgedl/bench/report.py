@@ -16,11 +16,14 @@ from edgedl.bench.cells import (
     show_count,
 )
 from edgedl.bench.cells import show_ns as show_ns
+from edgedl.bench.circumstances import troubles
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import percentile
 from edgedl.runtime.health_verdict import cautions, describe_health, kinds
+from edgedl.runtime.host import Host
 
 NARROW = 120  # columns of a terminal
+UNTOLD = ("numpy", "msgspec")  # of the versions; the JSON and the pages have all
 INVALID = "invalid"  # the column that says why a row is; see `Row.invalid`
 
 
@@ -135,34 +138,37 @@ def _columns_of(table: Table, places: Sequence[int]) -> Table:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What the cells leave out: failures, wrong answers, how much was measured, where."""
-    notes = []
-    if any(row.interrupted for row in rows):
-        notes.append("interrupted: not every launch was done")
-    for row in rows:
-        if row.failure is not None:
-            notes.append(f"{row.case.name} failed: {row.failure.message}")
-        wrong = row.wrong_answers()
-        if wrong:
-            notes.append(f"{row.case.name} answers wrongly: {wrong[0]}")
-        notes += [f"{row.case.name} is invalid: {reason}" for reason in row.invalid]
-        notes += _pace_notes(row)
+    notes = [*troubles(rows), *(note for row in rows for note in _pace_notes(row))]
     done = [row for row in rows if row.measurements and row.failure is None]
-    if done:
-        counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
-        host = done[0].measurements[0].host
-        launches = [len(row.measurements) for row in done]
-        notes.append(
-            f"{_from_to(launches)} launch{'es' * (max(launches) > 1)} and {_from_to(counts)} "
-            f"sample{'s' * (max(counts) > 1)} of each case{_empty_memory(done)}"
-        )
-        versions = ", ".join(f"{k} {v}" for k, v in host.versions.items())
-        here = [h for row in done if row.case.device == done[0].case.device for h in row.health]
-        notes.append(
-            f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}, {versions}; "
-            f"{describe_health(here)}"
-        )
-        notes += [f"caution: {said}" for said in cautions([h for row in done for h in row.health])]
+    if not done:
+        return notes
+    counts = [sum(len(m.samples_ns) for m in row.measurements) for row in done]
+    launches = [len(row.measurements) for row in done]
+    notes.append(
+        f"{_from_to(launches)} launch{'es' * (max(launches) > 1)} and {_from_to(counts)} "
+        f"sample{'s' * (max(counts) > 1)} of each case{_empty_memory(done)}"
+    )
+    health = [report for row in done for report in row.health]
+    return [*notes, *_machine_notes(done), *(f"caution: {said}" for said in cautions(health))]
+
+
+def _machine_notes(done: Sequence[Row]) -> list[str]:
+    """Where it was measured; of several machines each with its rows, as when files are read."""
+    found: dict[str, list[Row]] = {}
+    for row in done:
+        found.setdefault(_machine(row.measurements[0].host), []).append(row)
+    notes = []
+    for machine, rows in found.items():
+        names = ", ".join(dict.fromkeys(row.case.name for row in rows))
+        health = describe_health([report for row in rows for report in row.health])
+        notes.append(f"{names} on " * (len(found) > 1) + f"{machine}; {health}")
     return notes
+
+
+def _machine(host: Host) -> str:
+    versions = [f"{k} {v}" for k, v in host.versions.items() if k not in UNTOLD]
+    told = (host.processor, f"{host.cpus} CPUs", host.system, f"Python {host.python}", *versions)
+    return ", ".join(told)
 
 
 def _pace_notes(row: Row) -> list[str]:

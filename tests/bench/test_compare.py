@@ -11,12 +11,13 @@ from msgspec import structs
 
 from edgedl.bench.compare import Comparison, compare_run, compare_runs, judge
 from edgedl.bench.comparison_table import sentence, show_interval, tabulate_comparisons
+from edgedl.bench.matching import Names, match_cases, name_pairs
 from edgedl.bench.plan import BenchRequest, Row, Side, decode_rows, encode_rows, run_cases
 from edgedl.bench.stats import Ratio, paired_ratio
 from edgedl.bench.versus import plan_versus
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.host import Host
-from edgedl.runtime.protocol import Case, Failure
+from edgedl.runtime.protocol import Case, Failure, OpenLoop
 from tests.bench.measurements import HOST, WRONG, health, measurement
 
 FP32, INT8 = Case("x.bundle", "fp32"), Case("x.bundle", "int8")
@@ -278,3 +279,10 @@ def test_a_process_that_takes_twenty_times_as_long_is_slower(
 def test_an_interval_of_any_width_stays_short() -> None:
     assert show_interval(Ratio(0.98, 0.975, 0.985)) == "0.980 (0.975 - 0.985)"
     assert show_interval(Ratio(1.5, 0.0001, 1e90)) == "1.50 (0.00 - 1e+90)"
+
+
+def test_only_what_was_chosen_of_a_loop_is_in_a_name() -> None:
+    slow, fast = (Case("x.bundle", "fp32", open_loop=OpenLoop(rate)) for rate in (10.0, 20.0))
+    assert name_pairs([(slow, fast)]) == [Names("x fp32", "rate 10.0", "rate 20.0")]
+    late = Case("x.bundle", "fp32", open_loop=OpenLoop(10.0, deadline_s=0.5))
+    assert match_cases([slow, late], [late]).only_a == ("x fp32 cpu rate 10.0 deadline_s default",)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import Row
 from edgedl.bench.report import Table, markdown, show_ns, split_columns, tabulate, width
 from edgedl.runtime.health import Cpu, Health
 from edgedl.runtime.protocol import Case, Failure, OpenLoop, Served
-from tests.bench.measurements import WRONG, health, measurement
+from tests.bench.measurements import HOST, WRONG, health, measurement
 
 FIXED = ("p50", "95 % interval", "p90", "p99", "per second", "outliers", "memory")
 
@@ -96,6 +97,18 @@ def test_notes_say_how_much_was_measured_and_where() -> None:
     assert (
         machine == "Cortex-A72, 4 CPUs, Linux 6, Python 3.11.7, onnxruntime 1.20; health: unknown"
     )
+
+
+def test_rows_of_two_machines_are_not_said_to_be_of_one() -> None:
+    other = structs.replace(HOST, processor="Cortex-A76")
+    case = Case("x.bundle", "b")
+    rows = [
+        row(Case("x.bundle", "a")),
+        Row(case, (structs.replace(measurement(case), host=other),)),
+    ]
+    _, first, second = tabulate(rows).notes
+    assert first.startswith("a on Cortex-A72, 4 CPUs")
+    assert second.startswith("b on Cortex-A76, 4 CPUs")
 
 
 def test_an_invalid_row_keeps_its_timings_and_says_why() -> None:
