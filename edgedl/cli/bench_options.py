@@ -11,12 +11,11 @@ import click
 from edgedl.bench.plan import DEFAULT_LAUNCHES
 from edgedl.cli.options import Parsed, axis_size, counts
 from edgedl.runtime.protocol import MODES, Mode
+from edgedl.runtime.settings import MOST_THREADS
 
 Command = Callable[..., Any]
 MOST_RATE, LEAST_RATE = 100_000, 0.001
 MOST_S = 7 * 24 * 3600
-# ONNX Runtime starts them one by one: thousands take minutes at each load.
-MOST_THREADS = 1024
 
 
 def percent(text: str) -> float:

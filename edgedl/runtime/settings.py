@@ -9,7 +9,8 @@ from msgspec import Meta, Struct, structs
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.host import usable_cpus
 
-MOST_THREADS = 1024  # ONNX Runtime starts whatever it is told, and the machine stands still
+# ONNX Runtime starts them one by one: thousands take minutes at each load.
+MOST_THREADS = 1024
 
 
 class Settings(Struct, frozen=True):
