@@ -53,10 +53,9 @@ def tabulate(rows: Sequence[Row]) -> Table:
         columns = {INVALID: [", ".join(kinds(row.invalid)) for row in rows], **columns}
         prose = (INVALID,)
     table = _table(rows, columns, QUANTILES)
-    earned = all(
-        percentile(samples_of(row), max(QUANTILES.values())) for row in rows if is_timed(row)
-    )
-    if not earned or width(table) > NARROW:
+    timed = [row for row in rows if is_timed(row)]
+    earned = [percentile(samples_of(row), max(QUANTILES.values())) for row in timed]
+    if not (timed and all(earned)) or width(table) > NARROW:
         table = _table(rows, columns, {"p90": 0.9, "p99": 0.99})
     return replace(table, notes=tuple(_notes(rows)), prose=prose)
 

@@ -13,6 +13,7 @@ from edgedl.bench.plan import (
     BenchRequest,
     Row,
     encode_rows,
+    first_failure,
     plan_cases,
     split_target,
     thread_counts,
@@ -76,6 +77,9 @@ def run_tune(request: BenchRequest, wanted: Wanted) -> None:
             say(f"stored in {store_tuned(path, found)}: load() uses it on this machine")
     finally:
         _keep(every, wanted)
+    failure = first_failure(every)  # what is best of the others is stored all the same
+    if failure is not None:
+        raise failure
 
 
 def _check_storable(targets: Sequence[str]) -> None:

@@ -83,6 +83,7 @@ def test_a_wrong_answer_has_no_timing() -> None:
 
 def test_a_failed_case_has_no_timing_and_says_why() -> None:
     failed = Row(Case("x.bundle", "int8"), (), Failure("out of memory", "", 1))
+    assert tabulate([failed]).headers == ("case", *FIXED)
     table = tabulate([failed, row(Case("x.bundle", "fp32"))])
     assert table.rows[0] == ("int8", "failed", *[""] * 6)
     assert "int8 failed: out of memory" in table.notes

@@ -11,7 +11,7 @@ from edgedl import runtime
 from edgedl.cli import bench_tune, result_file
 from edgedl.runtime.tuned import all_tuned
 from tests.cli.conftest import Edgedl, assert_one_error
-from tests.graphs import write_classifier_bundle
+from tests.graphs import replace_variant, write_classifier_bundle
 
 QUICK = ("--tune", "--launches", 1, "--seconds", 0.01)
 
@@ -34,6 +34,17 @@ def test_what_is_found_is_said_stored_and_used(edgedl: Edgedl, bundle: Path) -> 
     assert (model.variant.name, model.settings) == (found.variant, found.settings)
     told = edgedl("inspect", bundle).stdout
     assert f"tuned for cpu: {found.variant}, {found.settings}" in told
+
+
+def test_a_variant_that_fails_is_an_error_and_the_best_other_is_stored(
+    edgedl: Edgedl, bundle: Path
+) -> None:
+    replace_variant(bundle, "rounded", b"no model")
+    result = edgedl("bench", bundle, *QUICK, "--threads", 1)
+    assert result.exit_code == 1
+    assert_one_error(result.stderr, "rounded.onnx")
+    (found,) = all_tuned(bundle)
+    assert found.variant == "fp32"
 
 
 def test_every_row_is_in_the_json(edgedl: Edgedl, bundle: Path) -> None:
