@@ -194,7 +194,7 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(
         ("/classify", bytes(5001), {}, 413, "at most 5000"),
         ("/classify", (bytes(100) for _ in range(51)), {}, 413, "at most 5000"),
         ("/generate", {"prompt": ""}, {}, 400, "the prompt is empty"),
-        ("/generate", {"prompt": "a", "max_tokens": -1}, {}, 400, "negative"),
+        ("/generate", {"prompt": "a", "max_tokens": -1}, {}, 400, "max_tokens is -1"),
         ("/generate", {"prompt": "a", "max_tokens": 301}, {}, 400, "at most 300"),
         ("/generate", {"prompt": "a", "tokens": 3}, {}, 400, "tokens"),
         ("/generate", b'{"prompt": "a\xff"}', JSON, 400, "the body is not what is asked for"),
