@@ -151,6 +151,19 @@ def _line(planned: Planned, row: Row | None, quality: str) -> Line:
     return Line(*start, medians, quality)
 
 
+def timed(
+    ready: Ready,
+    peers: list[Peer],
+    quality: dict[tuple[str, str], str],
+    threads_and_launches: tuple[int, int],
+    seconds: float,
+) -> list[Line]:
+    """A line for every peer on every workload, with so many threads."""
+    threads, launches = threads_and_launches
+    planned = plan(ready, peers, threads, seconds)
+    return lines(planned, measure(planned, ready, launches), quality)
+
+
 def qualities(ready: Ready, peers: list[Peer]) -> dict[tuple[str, str], str]:
     """Each peer's quality on the labelled samples of each model."""
     at = {DIGITS: WORKLOADS[0], TEXT: WORKLOADS[3]}
@@ -195,6 +208,7 @@ def _chosen(names: tuple[str, ...]) -> list[Peer]:
     help="The same, with all threads.",
 )
 @click.option("--one-thread", is_flag=True, help="Leave out all threads.")
+@click.option("--prepare", "only_prepare", is_flag=True, help="Measure nothing yet.")
 @click.option("--max-drop", type=float, default=0.5, show_default=True)
 def main(
     demo: Path, out: Path, folder: Path, names: tuple[str, ...], one_thread: bool,
@@ -206,12 +220,14 @@ def main(
     with one_line_errors():
         ready = prepare(peers, places, max_drop)
         quality = qualities(ready, peers)
-        found: list[Line] = []
-        for count in threads:
-            launches = how["launches"] if count == 1 else how["launches_all"]
-            planned = plan(ready, peers, count, how["seconds"])
-            rows = measure(planned, ready, int(launches))
-            found += lines(planned, rows, quality)
+        if how["only_prepare"]:
+            return
+        rounds = {usable_cpus(): int(how["launches_all"]), 1: int(how["launches"])}
+        found = [
+            line
+            for count in threads
+            for line in timed(ready, peers, quality, (count, rounds[count]), how["seconds"])
+        ]
         results = Results(
             describe_host(), versions(peers), _variants(ready), _source_accuracy(ready),
             tuple(found),
