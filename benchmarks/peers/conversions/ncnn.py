@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -27,18 +28,23 @@ def main() -> None:
     inputs, outputs = _signature(asked)
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(asked.demo / f"{asked.model}.bundle" / "fp32.onnx", folder)
-        # pnnx writes beside its input, and a `fp16=0` keeps the weights in float32.
-        command = [
-            Path(sys.executable).parent / "pnnx",
-            copy,
-            f"inputshape={_shapes(asked)}",
-            "fp16=0",
-        ]
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        # pnnx writes beside its input, and fp16=0 keeps the weights in float32.
+        command = [_pnnx(), copy, f"inputshape={_shapes(asked)}", "fp16=0"]
+        done = subprocess.run(command, check=False, stdout=sys.stderr)
+        if done.returncode != 0:
+            sys.exit(f"pnnx ended with status {done.returncode}")
         for part in ("param", "bin"):
             shutil.move(Path(folder) / f"fp32.ncnn.{part}", f"{stem}.ncnn.{part}")
     whole = asked.model == "text"
     asked.file.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "whole": whole}))
+
+
+def _pnnx() -> str:
+    """The wheel's program; its Python module is only a wrapper, and wants torch."""
+    module = importlib.util.find_spec("pnnx")
+    if module is None or module.origin is None:
+        sys.exit("there is no pnnx")
+    return str(Path(module.origin).parent / "pnnx")
 
 
 def _shapes(asked: Wanted) -> str:
