@@ -23,7 +23,6 @@ from benchmarks.peers.roster import (
 )
 from edgedl.bench.report import Table, markdown, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
-from edgedl.cli.evidence import show_ratio
 from edgedl.runtime.host import Host
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -88,6 +87,12 @@ def ratio(ours: Line | None, theirs: Line | None) -> Ratio | None:
     if ours is None or theirs is None or not ours.medians_ns or not theirs.medians_ns:
         return None
     return paired_ratio(ours.medians_ns, theirs.medians_ns)
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """A ratio with its interval; small ones with more digits."""
+    digits = 2 if ratio.value >= 0.1 else 4
+    return f"{ratio.value:.{digits}f} ({ratio.low:.{digits}f} - {ratio.high:.{digits}f})"
 
 
 @dataclass(frozen=True)
