@@ -22,10 +22,11 @@ from benchmarks.demo import Choices, steps
 from benchmarks.kept import RESULTS, keep
 from benchmarks.show import run_shown
 from benchmarks.validity import say_invalid
+from edgedl.bench.cells import show_ns
 from edgedl.bench.plan import Row, first_failure
 from edgedl.bench.qualities import show_quality
-from edgedl.bench.report import Table, markdown, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.bench_measure import measure
 from edgedl.cli.evidence import search_table, show_ratio
 from edgedl.cli.terminal import one_line_errors, print_table, say

@@ -23,8 +23,9 @@ import click
 import numpy as np
 
 from edgedl import runtime
-from edgedl.bench.report import Table, markdown, show_ns
+from edgedl.bench.cells import show_ns
 from edgedl.bench.stats import median, median_interval, paired_ratio, percentile
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.terminal import one_line_errors, say
 from edgedl.runtime.golden import Arrays, read_golden
 from edgedl.runtime.host import describe_host

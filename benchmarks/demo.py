@@ -22,8 +22,9 @@ from msgspec.structs import replace
 from benchmarks.show import run_shown
 from edgedl.bench.plan import Row, encode_rows, first_failure
 from edgedl.bench.qualities import show_quality
-from edgedl.bench.report import Table, markdown, tabulate
+from edgedl.bench.report import tabulate
 from edgedl.bench.stats import median
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.bench_measure import measure
 from edgedl.cli.terminal import one_line_errors, print_table, say
 from edgedl.export.stages import FLOAT_TOLERANCE

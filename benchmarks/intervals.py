@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import t_975
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.terminal import print_table
 
 RESULTS = Path(__file__).parent / "results"

@@ -24,8 +24,8 @@ from msgspec import structs
 from benchmarks.pass_models import SUBJECTS, Subject
 from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, run_cases
-from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.terminal import ProgressLine, one_line_errors, print_table, say
 from edgedl.export.convert import FloatModel, convert
 from edgedl.export.framing import frame

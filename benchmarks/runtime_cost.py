@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.kept import RESULTS, keep
 from benchmarks.validity import say_invalid
 from edgedl.bench.plan import Row, first_failure
-from edgedl.bench.report import Table, markdown
 from edgedl.bench.stats import paired_ratio
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.bench_measure import measure
 from edgedl.cli.evidence import show_ratio
 from edgedl.cli.terminal import one_line_errors, print_table, say

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.compare import Compared, Comparison
-from edgedl.bench.report import Table, show_ns
 from edgedl.bench.stats import Ratio
+from edgedl.bench.table import Table
 
 HEADERS = ("case", "A", "B", "p50 of A", "p50 of B", "B to A (95 %)", "equal files", "verdict")
 

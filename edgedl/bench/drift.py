@@ -8,8 +8,9 @@ import numpy as np
 
 from edgedl.bench.cells import show_ns
 from edgedl.bench.plan import Row
-from edgedl.bench.report import Table, is_timed, line_of, swept_columns
+from edgedl.bench.report import is_timed, line_of, swept_columns
 from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.table import Table
 from edgedl.runtime.protocol import Window
 
 # Windows that follow each other are alike, so that only longer parts of a third count as

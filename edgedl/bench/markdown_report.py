@@ -11,7 +11,8 @@ from edgedl.bench.findings import Findings, named_rows
 from edgedl.bench.parity_table import parity_table
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.profile import by_node, by_operator, title
-from edgedl.bench.report import Table, markdown, markdown_text, tabulate
+from edgedl.bench.report import tabulate
+from edgedl.bench.table import Table, markdown, markdown_text
 
 MARK = "<!-- edgedl bench -->"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgedl.bench.findings import Findings
 from edgedl.bench.qualities import show_value
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 from edgedl.bench.verdicts import show_flips, show_noise
 from edgedl.runtime.manifest import OutputParity, Tolerance, Variant
 

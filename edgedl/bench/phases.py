@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgedl.bench.cells import samples_of, show_bytes, show_ns
 from edgedl.bench.plan import Row
-from edgedl.bench.report import Table, is_timed, line_of, swept_columns
+from edgedl.bench.report import is_timed, line_of, swept_columns
 from edgedl.bench.stats import median
+from edgedl.bench.table import Table
 from edgedl.runtime.protocol import Measurement
 
 

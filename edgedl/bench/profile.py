@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgedl.bench.report import Table, show_ns
+from edgedl.bench.cells import show_ns
 from edgedl.bench.roofline import Floor, all_bytes, floor, model_floor, net_ns, overhead_ns
+from edgedl.bench.table import Table
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError, InputError, WorkerError, one_line
 from edgedl.runtime.protocol import (

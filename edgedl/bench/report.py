@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgedl.bench.cells import (
@@ -19,26 +19,15 @@ from edgedl.bench.cells import show_ns as show_ns
 from edgedl.bench.circumstances import troubles
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import percentile
+from edgedl.bench.table import Table as Table
+from edgedl.bench.table import markdown as markdown
+from edgedl.bench.table import width
 from edgedl.runtime.health_verdict import cautions, describe_health, kinds
 from edgedl.runtime.host import Host
 
 NARROW = 120  # columns of a terminal
 UNTOLD = ("numpy", "msgspec")  # of the versions; the JSON and the pages have all
 INVALID = "invalid"  # the column that says why a row is; see `Row.invalid`
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headers, rows of text, and notes to print below.
-
-    `prose` columns are words, not numbers; the first `keys` columns tell a row from the others.
-    """
-
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-    prose: tuple[str, ...] = ()
-    keys: int = 1
 
 
 def tabulate(rows: Sequence[Row]) -> Table:
@@ -108,33 +97,6 @@ def line_of(row: Row, headers: Sequence[str], cell: Callable[[Row, str], str]) -
     return tuple(cell(row, header) for header in headers)
 
 
-def width(table: Table) -> int:
-    """Columns of a terminal that the table takes, two between cells."""
-    lines = (table.headers, *table.rows)
-    return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) - 2
-
-
-def split_columns(table: Table, columns: int) -> list[Table]:
-    """Tables below each other, each no wider than the columns of a terminal if it can be.
-
-    Every one begins with the columns that tell the rows apart, so that no cell is cut.
-    """
-    keys = list(range(table.keys))
-    parts: list[list[int]] = [keys]
-    for place in range(table.keys, len(table.headers)):
-        wider = [*parts[-1], place]
-        if len(wider) > len(keys) + 1 and width(_columns_of(table, wider)) > columns:
-            wider = [*keys, place]
-            parts.append(wider)
-        parts[-1] = wider
-    return [_columns_of(table, part) for part in parts]
-
-
-def _columns_of(table: Table, places: Sequence[int]) -> Table:
-    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
-    return replace(table, headers=tuple(table.headers[place] for place in places), rows=rows)
-
-
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What the cells leave out: failures, wrong answers, how much was measured, where."""
     notes = [*troubles(rows), *(note for row in rows for note in _pace_notes(row))]
@@ -191,17 +153,3 @@ def _from_to(counts: Sequence[int]) -> str:
 def _empty_memory(done: Sequence[Row]) -> str:
     empty = [m.empty_resident for row in done for m in row.measurements if m.empty_resident]
     return f"; memory over an empty Python's {show_bytes(max(empty))}" if empty else ""
-
-
-def markdown(table: Table) -> str:
-    """The table as Markdown."""
-    lines = [table.headers, tuple("---" for _ in table.headers), *table.rows]
-    body = "\n".join("| " + " | ".join(map(markdown_text, cells)) + " |" for cells in lines)
-    return "\n".join([body, "", *table.notes])
-
-
-def markdown_text(text: str) -> str:
-    """Text on one line that makes no cell, tag or entity of its own."""
-    for special, shown in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
-        text = text.replace(special, shown)
-    return " ".join(text.split())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.plan import (
     BenchRequest,
     Row,
@@ -18,7 +19,7 @@ from edgedl.bench.plan import (
     split_target,
     thread_counts,
 )
-from edgedl.bench.report import show_ns, tabulate
+from edgedl.bench.report import tabulate
 from edgedl.bench.tune import Measure, Sweep, tune
 from edgedl.cli.bench_compare import Wanted
 from edgedl.cli.bench_measure import measure_kept

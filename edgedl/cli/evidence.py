@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.qualities import show_amount, show_value
-from edgedl.bench.report import Table, show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.table import Table
 from edgedl.runtime.manifest import Candidate, Search
 
 HEADERS = ("candidate", "p50", "to {}", "bytes", "quality", "verdict", "why")

@@ -10,8 +10,9 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.qualities import show_quality, show_top1
-from edgedl.bench.report import Table, show_ns
+from edgedl.bench.table import Table
 from edgedl.bench.verdicts import show_least_noise
 from edgedl.cli.evidence import search_table
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option

@@ -8,7 +8,7 @@ import click
 import msgspec
 from rich.markup import escape
 
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.bundle import Bundle, open_bundle
 from edgedl.runtime.errors import BundleError, MissingExtraError

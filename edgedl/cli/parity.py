@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from edgedl.bench.qualities import show_quality, show_top1
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 from edgedl.bench.verdicts import show_flips, show_noise, show_sequences
 from edgedl.cli.locate import show_located
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option

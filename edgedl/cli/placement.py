@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 from edgedl.cli.terminal import print_table
 from edgedl.devices import open_device
 from edgedl.runtime.errors import EdgedlError

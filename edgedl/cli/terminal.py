@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from edgedl.bench.report import Table, split_columns, width
+from edgedl.bench.table import Table, split_columns, width
 from edgedl.devices.child import Ended, ended_by_signals
 from edgedl.runtime.errors import EdgedlError
 

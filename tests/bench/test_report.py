@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import Row
-from edgedl.bench.report import Table, markdown, show_ns, split_columns, tabulate, width
+from edgedl.bench.report import tabulate
+from edgedl.bench.table import Table, markdown, split_columns, width
 from edgedl.runtime.health import Cpu, Health
 from edgedl.runtime.protocol import Case, Failure, OpenLoop, Served
 from tests.bench.measurements import HOST, WRONG, health, measurement

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from edgedl.bench.plan import Row, encode_rows
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 from edgedl.cli.terminal import print_table
 from edgedl.runtime.protocol import Case
 from tests.bench.measurements import measurement

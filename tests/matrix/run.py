@@ -19,7 +19,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from edgedl.bench.report import Table, markdown
+from edgedl.bench.table import Table, markdown
 from edgedl.cli.terminal import print_table, say
 from edgedl.export.pipeline import export
 from edgedl.export.recipes import RECIPES
