@@ -21,8 +21,9 @@ from benchmarks.peers.roster import (
     UNSHOWN,
     WORKLOADS,
 )
-from edgedl.bench.report import Table, markdown, show_ns
+from edgedl.bench.cells import show_ns
 from edgedl.bench.stats import Ratio, paired_ratio
+from edgedl.bench.table import Table, markdown
 from edgedl.runtime.host import Host
 
 RESULTS = Path(__file__).parent.parent / "results"

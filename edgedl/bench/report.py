@@ -14,14 +14,12 @@ from edgedl.bench.cells import (
     served_of,
     show_bytes,
     show_count,
+    show_ns,
 )
-from edgedl.bench.cells import show_ns as show_ns
 from edgedl.bench.circumstances import troubles
 from edgedl.bench.plan import Row
 from edgedl.bench.stats import percentile
-from edgedl.bench.table import Table as Table
-from edgedl.bench.table import markdown as markdown
-from edgedl.bench.table import width
+from edgedl.bench.table import Table, width
 from edgedl.runtime.health_verdict import cautions, describe_health, kinds
 from edgedl.runtime.host import Host
 

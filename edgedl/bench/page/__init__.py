@@ -20,7 +20,8 @@ from edgedl.bench.page.tables import draw_table, notes
 from edgedl.bench.page.versus import draw_comparison
 from edgedl.bench.parity_table import parity_table
 from edgedl.bench.phases import tabulate_phases
-from edgedl.bench.report import Table, tabulate
+from edgedl.bench.report import tabulate
+from edgedl.bench.table import Table
 
 # Nothing may be fetched, and nothing runs: the page has no scripts.
 GENERATOR = "edgedl bench page"

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.page.axis import Axis, padded
 from edgedl.bench.page.drawing import Box, across, hue, path, plot, upwards, words
 from edgedl.bench.page.markup import Markup, element
 from edgedl.bench.page.panels import Entry, Panel
-from edgedl.bench.report import show_ns
 from edgedl.runtime.protocol import Window
 
 LEFT, RIGHT = 64.0, 706.0

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.page.axis import Axis, decimals, padded, tick_step
 from edgedl.bench.page.drawing import Box, across, hue, path, plot, text_width, upwards, words
 from edgedl.bench.page.labels import Label, Point, place_labels
 from edgedl.bench.page.markup import Markup, element
 from edgedl.bench.page.panels import Entry, Panel
 from edgedl.bench.qualities import show_value
-from edgedl.bench.report import show_ns
 from edgedl.runtime.manifest import Quality
 
 HEIGHT = 452

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.page.axis import Axis
 from edgedl.bench.page.drawing import WIDTH, Box, hue, path, plot, words
 from edgedl.bench.page.markup import Markup, element
 from edgedl.bench.page.panels import Entry, Panel
-from edgedl.bench.report import show_ns
 from edgedl.bench.stats import least_samples, percentile
 
 LEFT, RIGHT = 14.0, WIDTH - 14.0

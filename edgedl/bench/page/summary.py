@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgedl.bench.cells import show_ns
 from edgedl.bench.page.front import show_size
 from edgedl.bench.page.markup import Child, Markup, element
 from edgedl.bench.page.panels import Entry, Panel, round_ratio
 from edgedl.bench.qualities import show_value
-from edgedl.bench.report import show_ns
 from edgedl.runtime.manifest import Quality
 
 BEST = ("Fastest", "Smallest", "Most accurate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgedl.bench.page.markup import Child, Markup, element
-from edgedl.bench.report import Table
+from edgedl.bench.table import Table
 
 
 def draw_table(table: Table, caption: str, meters: Sequence[str] = ()) -> Markup:
