@@ -126,7 +126,7 @@ def without_twins(tried: Sequence[Tried]) -> list[Tried]:
         if one.made is not None and one.runs:
             twin = first.setdefault(one.made.variant.sha256, one.name)
             if twin != one.name:
-                one = _pruned(one.name, f"the same file as {twin}")
+                one = _skipped(one.name, f"the same file as {twin}")
         kept.append(one)
     return kept
 
@@ -150,7 +150,7 @@ def compositions(
     last = [r.name for r in table if not r.composes]
     drawbacks = {second: _drawback(second, last, field) for second in last}
     known = {t.name for t in tried}
-    worthwhile, pruned = [], []
+    worthwhile, skipped = [], []
     for first, asked, seconds in _beginnings([r for r in table if r.composes], able):
         pair = "+" in first
         for second in (*last, "") if pair else last:
@@ -162,10 +162,10 @@ def compositions(
             if not reason and takes > most_s:
                 reason = f"would take about {takes:.0f} s to make"
             if reason:
-                pruned.append(_pruned(name, reason))
+                skipped.append(_skipped(name, reason))
             else:
                 worthwhile.append(name)
-    return worthwhile, pruned
+    return worthwhile, skipped
 
 
 def _beginnings(
@@ -200,5 +200,5 @@ def _drawback(name: str, others: Sequence[str], field: Field) -> str:
     return f"{better.name} is better than {name} here" if better else ""
 
 
-def _pruned(name: str, reason: str) -> Tried:
-    return out(name, "pruned", reason)
+def _skipped(name: str, reason: str) -> Tried:
+    return out(name, "skipped", reason)

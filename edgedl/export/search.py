@@ -187,9 +187,9 @@ def explore(names: Sequence[str], means: Means) -> Findings:
     tried = without_twins(make(names, budget_s / 2))
     heats = race(tried)
     track = heats.heats([t.name for t in tried if t.runs], Track())
-    further, pruned = compositions(tried, line_up(tried, track), budget_s / 8)
+    further, skipped = compositions(tried, line_up(tried, track), budget_s / 8)
     count = len(tried)
-    tried = without_twins([*tried, *make(further, budget_s * 3 / 4), *pruned])
+    tried = without_twins([*tried, *make(further, budget_s * 3 / 4), *skipped])
     composed = [t.name for t in tried[count:] if t.runs]
     if composed:
         heats = race(tried)

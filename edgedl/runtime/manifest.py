@@ -272,14 +272,14 @@ class Candidate(Struct, frozen=True):
 
     `verdict`: `winner`; `front`, on the Pareto front of latency, loss and bytes; `dominated`;
     `over budget`, of noise or of quality; `failed`, making or measuring; `unfit` for this
-    model; `pruned`, a composition not worth making; `not finished` in the time given.
+    model; `skipped`, not worth making; `not finished` in the time given.
     `sqnr_db` is the noisiest output's, state left out; None where outputs are equal.
     `medians_ns` is a launch's median per round, None where a round went without it.
     """
 
     recipe: Name
     verdict: Literal[
-        "winner", "front", "dominated", "over budget", "failed", "unfit", "pruned", "not finished"
+        "winner", "front", "dominated", "over budget", "failed", "unfit", "skipped", "not finished"
     ]
     reason: str = ""
     bytes: Count | None = None

@@ -83,7 +83,7 @@ class Model:
         self.variant = variant
         self.device = device
         self.settings = settings.resolved()
-        where = str(bundle.locate(variant.file))
+        where = str(bundle.path / variant.file)
         self.session = bundle.read_into(
             variant, lambda content: open_session(content, device, self.settings, where)
         )

@@ -178,7 +178,7 @@ def test_compositions_are_tried_but_not_of_a_recipe_that_is_slower_than_float() 
     found = verdicts(conclude(explore(names[:4], means)))
     assert asked == list(names)
     assert found["factored+int8-dynamic"][0] == "winner"
-    assert found["factored+int8-static"] == ("pruned", "int8-static is slower than fp32 here")
+    assert found["factored+int8-static"] == ("skipped", "int8-static is slower than fp32 here")
 
 
 @pytest.mark.usefixtures("composing")
@@ -222,7 +222,7 @@ def test_only_the_better_one_of_two_that_could_follow_is_composed() -> None:
     means = Means(made.__getitem__, machine(micros, []), PACE, lambda: 0.0)
     found = verdicts(conclude(explore(list(made)[:4], means)))
     assert found["factored+int8-static"] == (
-        "pruned", "int8-dynamic is better than int8-static here"
+        "skipped", "int8-dynamic is better than int8-static here"
     )  # fmt: skip
 
 
@@ -256,8 +256,8 @@ def test_a_composition_that_takes_too_long_to_make_is_not_made() -> None:
         found = verdicts(conclude(explore(list(made)[:3], means)))
         return found["factored+int8-dynamic"]
 
-    assert outcome(asked=6) == ("pruned", "would take about 60 s to make")
-    assert outcome(asked=2)[0] != "pruned"
+    assert outcome(asked=6) == ("skipped", "would take about 60 s to make")
+    assert outcome(asked=2)[0] != "skipped"
 
 
 def test_of_two_equal_files_one_runs() -> None:
@@ -265,7 +265,7 @@ def test_of_two_equal_files_one_runs() -> None:
     twin = replace(tried("int8-static"), made=made["int8-dynamic"].made)
     ran: list[str] = []
     found = verdicts(run({**made, "int8-static": twin}, dict.fromkeys(made, 40.0), ran))
-    assert found["int8-static"] == ("pruned", "the same file as int8-dynamic")
+    assert found["int8-static"] == ("skipped", "the same file as int8-dynamic")
     assert "int8-static" not in ran
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedl.runtime.bundle import (
+    HASHED_FIRST,
     MANIFEST_FILE,
     SCHEMA_VERSION,
     encode_manifest,
@@ -38,7 +39,13 @@ from edgedl.runtime.manifest import (
 )
 from edgedl.runtime.protocol import Failure, ParityRequest
 from edgedl.runtime.worker import answer
-from tests.graphs import change_manifest, change_variant, write_classifier_bundle, write_text_bundle
+from tests.graphs import (
+    change_manifest,
+    change_variant,
+    replace_variant,
+    write_classifier_bundle,
+    write_text_bundle,
+)
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "classifier": write_classifier_bundle,
@@ -248,3 +255,20 @@ def test_an_unknown_variant_is_answered_with_the_known_ones(classifier_bundle: P
     with pytest.raises(BundleError, match="int4") as caught:
         open_bundle(classifier_bundle).manifest.variant("int4")
     assert caught.value.hint == "it has: fp32, rounded"
+
+
+@pytest.mark.parametrize("size", [1000, HASHED_FIRST + 1])
+def test_what_is_made_of_a_damaged_file_is_not_let_out(tmp_path: Path, size: int) -> None:
+    path = write_classifier_bundle(tmp_path / "a.bundle")
+    replace_variant(path, "fp32", bytes(size))
+    bundle = open_bundle(path)
+    variant = bundle.manifest.variant("fp32")
+    assert bundle.read_into(variant, len) == size
+    (path / variant.file).write_bytes(bytes(size - 1) + b"x")
+
+    def fail(content: bytes) -> None:
+        raise ValueError("what the engine says of damaged bytes")
+
+    for use in (len, fail):
+        with pytest.raises(IntegrityError, match="is damaged"):
+            bundle.read_into(variant, use)
