@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+# Here, not at the first draw: NumPy swallows an interrupt that comes during this import.
+import numpy.random  # noqa: F401
+
 from edgedl.runtime.context import TextModel
 from edgedl.runtime.errors import InputError
 from edgedl.runtime.manifest import TextGeneration, Vocabulary
