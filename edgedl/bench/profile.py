@@ -21,6 +21,7 @@ from edgedl.runtime.protocol import (
     Profile,
     ProfileRequest,
 )
+from edgedl.runtime.providers import short_name
 
 TOP = 12
 # Below the trace's resolution a node's time says nothing of its rate.
@@ -200,7 +201,7 @@ def _total(profile: Profile) -> float:
 
 
 def _places(nodes: Sequence[NodeProfile]) -> str:
-    return ", ".join(dict.fromkeys(n.provider.removesuffix("ExecutionProvider") for n in nodes))
+    return ", ".join(dict.fromkeys(short_name(n.provider) for n in nodes))
 
 
 def _show_net(time: float) -> str:

@@ -11,10 +11,10 @@ from edgedl.bench.verdicts import show_flips, show_noise, show_sequences
 from edgedl.cli.locate import show_located
 from edgedl.cli.options import bundle_argument, device_option, json_flag, variant_option
 from edgedl.cli.terminal import print_table
-from edgedl.devices import open_device
-from edgedl.runtime.errors import EdgedlError, ParityError
+from edgedl.devices import ask_devices
+from edgedl.runtime.errors import ParityError
 from edgedl.runtime.manifest import OutputParity
-from edgedl.runtime.protocol import Failure, ParityAnswer, ParityRequest, VariantParity
+from edgedl.runtime.protocol import ParityAnswer, ParityRequest, VariantParity
 
 AGAINST = "fp32"
 
@@ -57,14 +57,9 @@ def command(
         return
     if against is not None:
         raise click.UsageError("--against goes with --locate")
-    answers: list[ParityAnswer] = []
-    failure: EdgedlError | None = None
-    for device in devices:
-        answer = open_device(device).run(ParityRequest(bundle, variants, device))
-        if isinstance(answer, ParityAnswer):
-            answers.append(answer)
-        elif isinstance(answer, Failure):
-            failure = failure or answer.error()
+    answers, failure = ask_devices(
+        devices, lambda device: ParityRequest(bundle, variants, device), ParityAnswer
+    )
     if as_json:
         click.echo(msgspec.json.encode(answers))
     elif answers:

@@ -10,9 +10,9 @@ import msgspec
 
 from edgedl.bench.table import Table
 from edgedl.cli.terminal import print_table
-from edgedl.devices import open_device
-from edgedl.runtime.errors import EdgedlError
-from edgedl.runtime.protocol import Failure, PlacementAnswer, PlacementRequest, VariantPlacement
+from edgedl.devices import ask_devices
+from edgedl.runtime.protocol import PlacementAnswer, PlacementRequest, VariantPlacement
+from edgedl.runtime.providers import short_name
 
 
 def show_placement(
@@ -23,14 +23,9 @@ def show_placement(
     Raises:
         EdgedlError: The first device that failed; the others are printed.
     """
-    answers: list[PlacementAnswer] = []
-    failure: EdgedlError | None = None
-    for device in devices:
-        answer = open_device(device).run(PlacementRequest(bundle, variants, device))
-        if isinstance(answer, PlacementAnswer):
-            answers.append(answer)
-        elif isinstance(answer, Failure):
-            failure = failure or answer.error()
+    answers, failure = ask_devices(
+        devices, lambda device: PlacementRequest(bundle, variants, device), PlacementAnswer
+    )
     if as_json:
         click.echo(msgspec.json.encode(answers))
     else:
@@ -49,18 +44,13 @@ def _print(answers: Sequence[PlacementAnswer]) -> None:
         if position:
             click.echo()
         click.echo(title)
-        cells = tuple((n.name, n.operator, short(n.provider)) for n in row.nodes)
+        cells = tuple((n.name, n.operator, short_name(n.provider)) for n in row.nodes)
         headers = ("node", "operator", "provider")
         print_table(Table(headers, cells, prose=headers))
 
 
 def _summary(placed: VariantPlacement) -> str:
-    counts = Counter(short(node.provider) for node in placed.nodes)
+    counts = Counter(short_name(node.provider) for node in placed.nodes)
     return ", ".join(
         f"{count} node{'s' * (count > 1)} on {provider}" for provider, count in counts.most_common()
     )
-
-
-def short(provider: str) -> str:
-    """ONNX Runtime's name of a provider without the words that all share."""
-    return provider.removesuffix("ExecutionProvider")

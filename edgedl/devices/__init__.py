@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edgedl.devices.local import LocalDevice
-from edgedl.runtime.errors import UnknownDeviceError
-from edgedl.runtime.protocol import Answer, Request
+from edgedl.runtime.errors import EdgedlError, UnknownDeviceError
+from edgedl.runtime.protocol import Answer, Failure, Request
 from edgedl.runtime.providers import PROVIDERS
 
-__all__ = ["Device", "open_device"]
+__all__ = ["Device", "ask_devices", "open_device"]
+
+Wanted = TypeVar("Wanted", bound=Answer)
 
 
 class Device(Protocol):
@@ -48,3 +50,27 @@ def open_device(name: str) -> Device:
             return scheme.open(name)
     known = ", ".join(scheme.shown for scheme in SCHEMES)
     raise UnknownDeviceError(f"unknown device {name!r}", f"known devices: {known}")
+
+
+def ask_devices(
+    names: Iterable[str], request: Callable[[str], Request], kind: type[Wanted]
+) -> tuple[list[Wanted], EdgedlError | None]:
+    """Ask one thing of several devices; one that fails doesn't lose the others' answers.
+
+    Args:
+        names: The devices.
+        request: What to ask of one, by its name.
+        kind: The answer it gives where it doesn't fail.
+
+    Returns:
+        The answers, and the first failure.
+    """
+    answers: list[Wanted] = []
+    failure: EdgedlError | None = None
+    for name in names:
+        answer = open_device(name).run(request(name))
+        if isinstance(answer, kind):
+            answers.append(answer)
+        elif isinstance(answer, Failure):
+            failure = failure or answer.error()
+    return answers, failure

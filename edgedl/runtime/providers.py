@@ -213,3 +213,8 @@ def resolve_provider(device: str) -> Target:
             target.provider.install,
         )
     return target
+
+
+def short_name(provider: str) -> str:
+    """ONNX Runtime's name of a provider without the words that all share."""
+    return provider.removesuffix("ExecutionProvider")
