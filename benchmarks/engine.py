@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgedl import runtime
+from edgedl.runtime.session import check_inputs
 
 Arrays = dict[str, np.ndarray]
 
@@ -63,13 +64,7 @@ def edgedl_bound(
 ) -> Callable[[], Arrays]:
     """A call from `model.bind`."""
     model = runtime.load(bundle, variant, threads=threads, tuned=False)
-    sizes = {
-        axis: size
-        for spec in model.inputs
-        for axis, size in zip(spec.shape, inputs[spec.name].shape, strict=True)
-        if isinstance(axis, str)
-    }
-    call = model.bind(**sizes)
+    call = model.bind(**check_inputs(model.inputs, inputs))
     for name, array in inputs.items():
         call.inputs[name][...] = array
     return call

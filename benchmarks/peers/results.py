@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from benchmarks import kept
 from benchmarks.peers.roster import (
     BARE,
     EAGER,
@@ -218,24 +218,15 @@ def tables(results: Results) -> Iterable[Table]:
 
 def keep(results: Results, folder: Path) -> Path:
     """The results as JSON and Markdown, named after the machine."""
-    host = results.host
-    words = re.sub(r"\W+", "-", f"{host.machine} {host.processor} {host.cpus}").strip("-")
-    file = folder / f"peers-{words.lower()}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
-    file.with_suffix(".md").write_text(report(results))
-    return file
+    return kept.keep(results, results.host, "peers", report(results), folder, results.versions)
 
 
 def report(results: Results) -> str:
     """The Markdown that is kept."""
-    host = results.host
     launches = max((len(line.medians_ns) for line in results.lines), default=0)
-    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     chosen = ", ".join(f"{what}: {name}" for what, name in results.variants.items())
     parts = [
         "# edgedl beside its peers",
-        f"{host.processor}, {host.cpus} CPUs, {host.system}, Python {host.python}; {versions}",
         f"{launches} launches of each case in fresh processes, all interleaved in one run; p50 is "
         "the median of the launches' medians, least the least of them, and ratios are paired by "
         f"launch, with 95 % intervals. {chosen}.",
@@ -247,4 +238,4 @@ def report(results: Results) -> str:
             for part in (f"## {table.headers[0]}", markdown(table))
         ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)

@@ -8,8 +8,7 @@ import numpy as np
 
 from benchmarks.peers.engines import Step
 from edgedl.runtime.golden import Array, Arrays
-from edgedl.runtime.manifest import dynamic_axes
-from edgedl.runtime.session import load
+from edgedl.runtime.session import check_inputs, load
 
 
 def open_model(
@@ -20,14 +19,8 @@ def open_model(
     Its inputs are copied in at every step; with `how` "kept" they are in its buffers already,
     which is what the bare binding of `benchmarks.peers.engines.ort` is compared with.
     """
-    model = load(bundle, variant, threads=threads)
-    sizes = {
-        axis: inputs[spec.name].shape[spec.shape.index(axis)]
-        for axis in dynamic_axes(model.inputs)
-        for spec in model.inputs
-        if axis in spec.shape
-    }
-    call = model.bind(**sizes)
+    model = load(bundle, variant, threads=threads, tuned=False)
+    call = model.bind(**check_inputs(model.inputs, inputs))
     for name, array in call.inputs.items():
         array[...] = inputs[name]
     entries = () if how == "kept" else tuple(call.inputs.items())
@@ -44,7 +37,7 @@ def open_loop(
     threads: int | None, prompt: Array, tokens: int, bundle: str, variant: str
 ) -> Callable[[], Array]:
     """The task's own generator, as an app uses it: pieces of text, one after another."""
-    generator = load(bundle, variant, threads=threads).generator()
+    generator = load(bundle, variant, threads=threads, tuned=False).generator()
     start = "".join(generator.task.vocabulary.tokens[token] for token in prompt[0])
 
     def loop() -> Array:
