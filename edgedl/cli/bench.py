@@ -13,6 +13,7 @@ from edgedl.bench.gate import Gate
 from edgedl.bench.phases import tabulate_phases
 from edgedl.bench.plan import (
     DEFAULT_LAUNCHES,
+    BenchRequest,
     Row,
     encode_rows,
     first_failure,
@@ -106,8 +107,18 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     if against:
         run_versus(request, against, wanted)
         return
+    run_plain(request, wanted, phases)
+
+
+def run_plain(request: BenchRequest, wanted: Wanted, phases: bool) -> None:
+    """Measure every case, print the tables and write what is wanted.
+
+    Raises:
+        EdgedlError: The first case that failed or answered wrongly; the others are kept.
+        KeyboardInterrupt: It was interrupted; what was measured until then is kept.
+    """
     run = measure_kept(plan_cases(request), request.launches, request.seed)
-    rows = run.rows
+    rows, json_file = run.rows, wanted.json_file
     some = any(row.measurements for row in rows)
     try:
         if json_file == "-":
@@ -117,7 +128,7 @@ def command(json_file: str | None, phases: bool, **options: Any) -> None:
     finally:  # whoever reads the table may leave: `| head`
         if some and json_file not in (None, "-"):
             write_result(json_file, encode_rows(rows))
-        pages.write(measured(rows))
+        wanted.pages.write(measured(rows))
     failure = run.interrupt or first_failure(rows)
     if failure is not None:
         raise failure

@@ -246,31 +246,27 @@ result_options = stack(
 )
 
 
-def comparison_options(command: Command) -> Command:
-    """Two runs' files instead of bundles, and the gate of any comparison."""
-    for option in (
-        click.option(
-            "--strict",
-            is_flag=True,
-            help="With --fail-above: fail unless B is shown to be within the limit.",
-        ),
-        click.option(
-            "--fail-above",
-            type=Parsed("percent", percent),
-            metavar="5%",
-            help="Exit code 3 where B is shown to be slower than A by more than this.",
-        ),
-        click.option(
-            "--compare",
-            "as_files",
-            is_flag=True,
-            help="Compare files that --json wrote: A.json B.json, and A.json measured again as "
-            "a third for the noise; or the one file of an A vs B run.",
-        ),
-    ):
-        command = option(command)
-    return command
-
+# Two runs' files instead of bundles, and the gate of any comparison.
+comparison_options = stack(
+    click.option(
+        "--compare",
+        "as_files",
+        is_flag=True,
+        help="Compare files that --json wrote: A.json B.json, and A.json measured again as "
+        "a third for the noise; or the one file of an A vs B run.",
+    ),
+    click.option(
+        "--fail-above",
+        type=Parsed("percent", percent),
+        metavar="5%",
+        help="Exit code 3 where B is shown to be slower than A by more than this.",
+    ),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="With --fail-above: fail unless B is shown to be within the limit.",
+    ),
+)
 
 profile_option = click.option(
     "--profile",
