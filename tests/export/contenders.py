@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from edgedl.export.candidates import Tried
 from edgedl.export.front import Contender, Field
 from edgedl.export.manifest import Made
-from edgedl.export.race import Lap, Launch
+from edgedl.export.race import Lap, Launch, Pace
+from edgedl.export.search import Means, conclude, explore
 from edgedl.runtime.manifest import Candidate, Quality, Tolerance, Variant
 
 ROUNDS = 8
+PACE = Pace(few=3, least=4, most=12, budget_s=1e9)
+Verdicts = dict[str, tuple[str, str]]
 
 
 def medians(micros: float, spread: float = 0.002, seed: int = 0) -> tuple[int, ...]:
@@ -72,3 +75,22 @@ def machine(
         return launch
 
     return stage
+
+
+def run(
+    made: Mapping[str, Tried],
+    micros: Mapping[str, float],
+    ran: list[str] | None = None,
+    breaks: Mapping[str, str] | None = None,
+    spread: float = 0.002,
+    pace: Pace = PACE,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> tuple[Candidate, ...]:
+    """The candidates as they end, of recipes that made these."""
+    stage = machine(micros, [] if ran is None else ran, breaks, spread)
+    return conclude(explore(list(made), Means(made.__getitem__, stage, pace, clock)))
+
+
+def verdicts(candidates: tuple[Candidate, ...]) -> Verdicts:
+    """How each candidate ended, and why."""
+    return {c.recipe: (c.verdict, c.reason) for c in candidates}
