@@ -31,7 +31,7 @@ FROM_FILES = ("bundles", "from_files", "phases", *PAGES)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a comparison ends with: a file or `-` for JSON lines, a gate, and pages."""
+    """What a run ends with: a file or `-` for JSON lines, a comparison's gate, and pages."""
 
     json_file: str | None
     gate: Gate | None
