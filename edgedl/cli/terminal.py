@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -92,7 +93,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         _fail("interrupted", "", 130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _abandon_stdout()
         raise SystemExit(1) from None
     except MemoryError:
         _fail("out of memory", "try a smaller model or batch", 1)
@@ -107,7 +108,16 @@ def _fail(message: str, hint: str, exit_code: int) -> None:
         click.echo(f"error: {' '.join(message.split())}", err=True)
         if hint:
             click.echo(f"hint: {hint}", err=True)
+    _abandon_stdout()
     raise SystemExit(exit_code)
+
+
+def _abandon_stdout() -> None:
+    """Drop what stdout can't take: Python would try again at exit, complain, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shorten(items: Sequence[str], most: int = 6) -> str:

@@ -23,6 +23,11 @@ from tests.export.fake_source import dense_graph
 pytest.importorskip("resource")  # not on Windows, whose shell closes no streams
 
 
+# As a person's shell has it: Python keeps what it writes to a pipe or a file until it is much.
+BUFFERED = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+BUFFERED["PYTHONPATH"] = str(ROOT)
+
+
 def _export(folder: Path, redirection: str) -> subprocess.CompletedProcess[str]:
     """`edgedl export` in a shell."""
     onnx.save(dense_graph(), folder / "m.onnx")
@@ -32,7 +37,7 @@ def _export(folder: Path, redirection: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=BUFFERED,
         timeout=120,
         check=False,
     )
@@ -51,6 +56,15 @@ def test_a_result_that_can_not_be_shown_is_an_error(tmp_path: Path) -> None:
     done = _export(tmp_path, ">/dev/full")
     assert done.returncode == 1
     assert_one_error(done.stderr, "No space left on device", hint="free some space")
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(classifier_bundle: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "edgedl", "inspect", str(classifier_bundle)]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, env=BUFFERED, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
